@@ -1,0 +1,16 @@
+"""HTTP and websockets in one ASGI application, served by uvicorn."""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+http = get_asgi_application()  # loads the apps, which the imports below need
+
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+
+from config.sockets import websocket_patterns, with_identity  # noqa: E402
+
+application = ProtocolTypeRouter(
+    {"http": http, "websocket": with_identity(URLRouter(websocket_patterns))}
+)

@@ -1,0 +1,339 @@
+"""Settings of every process, read from the environment with typed getters.
+
+`./run` sets what is missing on a developer's machine; a deployment sets SECRET_KEY, CREDENTIAL_KEYS,
+DATABASE_URL, REDIS_URL and PUBLIC_URL. A missing one stops the process here, by name.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import dj_database_url
+import structlog
+from django.urls import reverse_lazy
+from environs import Env
+
+env = Env()
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# --- Where and how it runs ------------------------------------------------------------------
+
+DEBUG = env.bool("DEBUG", default=False)
+SECRET_KEY = env.str("SECRET_KEY")
+PUBLIC_URL = urlsplit(env.str("PUBLIC_URL", default="http://localhost:8000"))
+IS_HTTPS = PUBLIC_URL.scheme == "https"
+DATA_DIR = env.path("DATA_DIR", default=BASE_DIR / ".data")
+
+ALLOWED_HOSTS = [
+    PUBLIC_URL.hostname or "localhost",
+    "localhost",
+    "127.0.0.1",
+    *env.list("ALLOWED_HOSTS", default=[]),
+]
+CSRF_TRUSTED_ORIGINS = [f"{PUBLIC_URL.scheme}://{PUBLIC_URL.netloc}"]
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "channels",
+    "pgtrigger",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "accounts",
+    "jobs",
+    "vendors",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+ASGI_APPLICATION = "config.asgi.application"
+# The documents' paths have no slash at the end; a POST cannot be redirected to one.
+APPEND_SLASH = False
+
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# --- Database -------------------------------------------------------------------------------
+
+_database = dj_database_url.parse(env.str("DATABASE_URL"))
+DATABASES = {
+    "default": {
+        **_database,
+        # Connections of one process are pooled: ASGI makes a thread a request, and a worker's
+        # threads come and go. Checked at check-out, so that a restarted server is not noticed.
+        "CONN_MAX_AGE": 0,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {
+            **_database.get("OPTIONS", {}),
+            "pool": {"min_size": 1, "max_size": env.int("DATABASE_POOL_SIZE", default=24)},
+            # No transaction of ours waits for a browser or a person; one that does is a bug.
+            "options": "-c idle_in_transaction_session_timeout=60000",
+        },
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Redis or Valkey: Celery's broker and the channel layer ----------------------------------
+
+REDIS_URL = env.str("REDIS_URL")
+
+CELERY_BROKER_URL = REDIS_URL
+CELERY_TASK_DEFAULT_QUEUE = "steps"
+CELERY_TASK_IGNORE_RESULT = True  # and no result backend: outcomes are rows
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = env.float("WORKER_SHUTDOWN_SECONDS", default=15.0)
+CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE = True
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 3600,  # a message lost with its worker is the sweep's business, not ours
+    "socket_timeout": 5,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "unacked_restore_throttle": 1,
+    "global_keyprefix": "cartwright:",
+}
+
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.core.RedisChannelLayer",
+        "CONFIG": {
+            # redis-py 8 times out after 5 s, just what channels_redis waits for a message.
+            "hosts": [{"address": REDIS_URL, "socket_timeout": None}],
+            "prefix": "cartwright-live",
+            "capacity": 1000,
+        },
+    }
+}
+
+# --- Browsers -------------------------------------------------------------------------------
+
+CHROMIUM_PATH = env.path("CHROMIUM_PATH", default=None)
+
+# --- People, secrets, sessions ---------------------------------------------------------------
+
+AUTH_USER_MODEL = "accounts.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "admin:login"
+CREDENTIAL_KEYS = env.str("CREDENTIAL_KEYS")
+
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = IS_HTTPS
+SECURE_HSTS_SECONDS = 31_536_000 if IS_HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = IS_HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if IS_HTTPS else None
+X_FRAME_OPTIONS = "DENY"
+
+# --- REST -----------------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "accounts.api.authentication.ApiKeyAuthentication",
+        "rest_framework_simplejwt.authentication.JWTAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["accounts.api.parsers.JSONObjectParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "accounts.api.errors.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+SIMPLE_JWT = {
+    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=15),
+    "REFRESH_TOKEN_LIFETIME": timedelta(days=1),
+    "UPDATE_LAST_LOGIN": True,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Cartwright",
+    "DESCRIPTION": "Purchase requests in, verified carts out.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+}
+
+# --- Pages ----------------------------------------------------------------------------------
+
+USE_TZ = True
+TIME_ZONE = "UTC"
+STATIC_URL = "static/"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    # Screenshots and page texts of failed attempts: served by a view that checks who asks.
+    "artifacts": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": DATA_DIR / "artifacts"},
+    },
+}
+WHITENOISE_USE_FINDERS = True  # served from the packages: nothing to collect
+
+UNFOLD = {
+    "SITE_TITLE": "Cartwright",
+    "SITE_HEADER": "Cartwright",
+    "SITE_SUBHEADER": "Buying, carried out",
+    "SITE_SYMBOL": "shopping_cart_checkout",
+    "SITE_URL": reverse_lazy("jobs:list"),
+    "SHOW_HISTORY": True,
+    "SIDEBAR": {
+        "show_search": False,
+        "show_all_applications": False,
+        "navigation": [
+            {
+                "title": "Work",
+                "items": [
+                    {
+                        "title": "Queue",
+                        "icon": "shopping_cart",
+                        "link": reverse_lazy("vendors:queue"),
+                    },
+                    {"title": "Jobs", "icon": "conveyor_belt", "link": reverse_lazy("jobs:list")},
+                ],
+            },
+            {
+                "title": "Vendors",
+                "separator": True,
+                "items": [
+                    {
+                        "title": "Vendors",
+                        "icon": "storefront",
+                        "link": reverse_lazy("admin:vendors_vendor_changelist"),
+                    },
+                    {
+                        "title": "Vendor accounts",
+                        "icon": "key",
+                        "link": reverse_lazy("admin:vendors_vendoraccount_changelist"),
+                    },
+                    {
+                        "title": "Queue items",
+                        "icon": "list_alt",
+                        "link": reverse_lazy("admin:vendors_queueitem_changelist"),
+                    },
+                    {
+                        "title": "Cart items",
+                        "icon": "shopping_bag",
+                        "link": reverse_lazy("admin:vendors_cartitem_changelist"),
+                    },
+                ],
+            },
+            {
+                "title": "People and access",
+                "separator": True,
+                "items": [
+                    {
+                        "title": "Users",
+                        "icon": "group",
+                        "link": reverse_lazy("admin:accounts_user_changelist"),
+                    },
+                    {
+                        "title": "API keys",
+                        "icon": "vpn_key",
+                        "link": reverse_lazy("admin:accounts_apikey_changelist"),
+                    },
+                    {
+                        "title": "API reference",
+                        "icon": "api",
+                        "link": reverse_lazy("api-docs"),
+                    },
+                ],
+            },
+        ],
+    },
+}
+
+# --- Logs: constant text plus data ------------------------------------------------------------
+
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.filter_by_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso"),
+        structlog.processors.format_exc_info,
+        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+    ],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    wrapper_class=structlog.stdlib.BoundLogger,
+    cache_logger_on_first_use=True,
+)
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "structured": {
+            "()": structlog.stdlib.ProcessorFormatter,
+            "processor": (
+                structlog.processors.JSONRenderer()
+                if env.str("LOG_FORMAT", default="text") == "json"
+                else structlog.dev.ConsoleRenderer(
+                    colors=False,
+                    pad_event_to=0,
+                    # The default, where rich is installed, prints every frame's locals: passwords.
+                    exception_formatter=structlog.dev.plain_traceback,
+                )
+            ),
+            "foreign_pre_chain": [
+                structlog.contextvars.merge_contextvars,
+                structlog.stdlib.add_logger_name,
+                structlog.stdlib.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso"),
+                structlog.processors.format_exc_info,
+            ],
+        }
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
+    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
+    "loggers": {
+        "uvicorn.access": {"level": "WARNING"},
+        "httpx": {"level": "WARNING"},
+        "celery.worker.strategy": {
+            "level": "WARNING"
+        },  # a line a message: steps log for themselves
+        "celery.app.trace": {"level": "WARNING"},
+    },
+}
