@@ -1,0 +1,55 @@
+"""People, and the keys machines call with."""
+
+import hashlib
+import hmac
+import secrets
+
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+from django.utils import timezone
+
+
+class User(AbstractUser):
+    """A person, or a service such as ERPNext. `is_staff` is the PRD's admin role."""
+
+
+class ApiKey(models.Model):
+    """A key in Frappe's form, `Authorization: token KEY:SECRET`. Only the secret's hash is kept."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
+    name = models.CharField(max_length=100, help_text="Who calls with it, as people would say it.")
+    key = models.CharField(max_length=32, unique=True, editable=False)
+    secret_hash = models.CharField(max_length=64, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_used_at = models.DateTimeField(null=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = "API key"
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.key})"
+
+    @classmethod
+    def issue(cls, user: User, name: str) -> tuple["ApiKey", str]:
+        """A new key and its secret, which can be shown now and never again."""
+        secret = secrets.token_urlsafe(32)
+        key = cls.objects.create(
+            user=user, name=name, key=secrets.token_hex(8), secret_hash=_hash(secret)
+        )
+        return key, secret
+
+    def accepts(self, secret: str) -> bool:
+        return self.revoked_at is None and hmac.compare_digest(self.secret_hash, _hash(secret))
+
+    def note_use(self) -> None:
+        """Keep the time of the last use, to the minute: not a write for every call."""
+        now = timezone.now()
+        if self.last_used_at is None or (now - self.last_used_at).total_seconds() > 60:
+            ApiKey.objects.filter(pk=self.pk).update(last_used_at=now)
+
+
+def _hash(secret: str) -> str:
+    # A fast hash is enough: the secret has 256 random bits, there is nothing to guess.
+    return hashlib.sha256(secret.encode()).hexdigest()
