@@ -1,0 +1,56 @@
+import time
+from contextlib import suppress
+from typing import Any
+
+import structlog
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import OperationalError, close_old_connections
+from kombu.exceptions import OperationalError as BrokerError
+
+from jobs.sweep import Swept, seconds_until_due, sweep
+
+log = structlog.get_logger(__name__)
+
+LONGEST_PAUSE_SECONDS = 1.0
+SHORTEST_PAUSE_SECONDS = 0.05
+
+
+class Command(BaseCommand):
+    help = "Makes due and orphaned steps ready again. With --forever it is the scheduler."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--forever", action="store_true", help="Sweep until stopped.")
+
+    def handle(self, *args: Any, forever: bool, **options: Any) -> None:
+        if not forever:
+            self.stdout.write(_summary(sweep()))
+            return
+        log.info("scheduler_started")
+        while True:
+            time.sleep(_sweep_and_pause())
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        with suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
+            super().run_from_argv(argv)
+
+
+def _sweep_and_pause() -> float:
+    """One sweep; how long to pause until the next. A database or a broker that is away for a while
+    is waited for: the sweep is what mends their absence."""
+    try:
+        swept = sweep()
+        if swept != Swept():
+            log.info("swept", due=swept.due, recovered=swept.recovered, woken=swept.woken)
+        next_due = seconds_until_due()
+    except (OperationalError, OSError, BrokerError) as error:
+        log.warning("sweep_failed", error=repr(error))
+        return LONGEST_PAUSE_SECONDS
+    finally:
+        close_old_connections()
+    if next_due is None:
+        return LONGEST_PAUSE_SECONDS
+    return min(max(next_due, SHORTEST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+
+
+def _summary(swept: Swept) -> str:
+    return f"{swept.due} due, {swept.recovered} recovered, {swept.woken} workers woken"

@@ -1,0 +1,116 @@
+"""Running steps: claim, call the handler, write the outcome, go on with what follows.
+
+Runs in the threads of a Celery worker, several at a time. Nothing here decides *whether* a step may
+run, that is the claim's; and nothing here is remembered between steps.
+"""
+
+import os
+import socket
+import threading
+from collections.abc import Sequence
+
+import structlog
+
+from jobs import steps
+from jobs.context import StepContext
+from jobs.errors import BusinessError, LeaseLost, StepError, Stopped, TransientError, UnknownHandler
+from jobs.leases import LeaseKeeper, keeper
+from jobs.models import Status
+from jobs.plans import Handler, Outcome, Postpone, RetryPolicy, get_handler
+from jobs.statements import ClaimedStep
+
+log = structlog.get_logger(__name__)
+
+
+class Runner:
+    def __init__(self, keeper: LeaseKeeper) -> None:
+        self.keeper = keeper
+        self.worker = f"{socket.gethostname()}:{os.getpid()}"
+        self._stopping = threading.Event()
+
+    def run_ready_steps(self, queues: Sequence[str]) -> int:
+        """Runs ready steps until there are none, or we shut down; how many it ran."""
+        count = 0
+        while not self._stopping.is_set():
+            step = steps.claim_next(queues, worker=self.worker)
+            if step is None:
+                break
+            while step is not None:
+                step = self._run(step, queues)
+                count += 1
+        return count
+
+    def stop(self) -> None:
+        """No step is claimed from now on; those that run may finish."""
+        self._stopping.set()
+
+    def _run(self, step: ClaimedStep, queues: Sequence[str]) -> ClaimedStep | None:
+        """Runs one claimed step; returns the one that follows if it is ours at once."""
+        with structlog.contextvars.bound_contextvars(
+            job=str(step.job_id), step=step.name, attempt=step.attempt
+        ):
+            try:
+                return self._attempt(step, queues)
+            except LeaseLost:
+                log.warning("lease_lost")
+                return None
+
+    def _attempt(self, step: ClaimedStep, queues: Sequence[str]) -> ClaimedStep | None:
+        try:
+            handler = get_handler(step.handler)
+        except UnknownHandler as error:
+            steps.fail(step, BusinessError(error.code, str(error)), becomes=Status.MANUAL)
+            return None
+        with self.keeper.hold(step, handler.time_limit) as held:
+            context = StepContext(step, held.stop, handler.time_limit)
+            try:
+                return self._settle(step, handler.run(context), queues)
+            except LeaseLost:
+                raise
+            except BusinessError as error:
+                steps.fail(step, error, becomes=Status(error.becomes))
+                log.info("step_failed", code=error.code)
+            except Stopped as error:
+                self._stopped(step, handler, held.why, error)
+            except StepError as error:
+                self._retry(step, handler.retry, error)
+            except Exception as error:
+                log.exception("step_raised_unexpectedly", handler=handler.name)
+                kind = type(error).__name__
+                sentence = f"{step.title} failed unexpectedly ({kind}); see the worker's log."
+                self._retry(step, handler.retry, TransientError("unexpected", sentence))
+            return None
+
+    def _settle(
+        self, step: ClaimedStep, outcome: Outcome, queues: Sequence[str]
+    ) -> ClaimedStep | None:
+        if isinstance(outcome, Postpone):
+            steps.postpone(step, delay=outcome.delay, reason=outcome.reason)
+            return None
+        ours = () if self._stopping.is_set() else queues
+        return steps.complete(step, outcome.output, queues=ours, worker=self.worker)
+
+    def _stopped(
+        self, step: ClaimedStep, handler: Handler, why: str | None, error: Stopped
+    ) -> None:
+        match why:
+            case "shutdown":
+                steps.release(step)
+            case "time_limit":
+                limit = handler.time_limit.total_seconds()
+                sentence = f"{step.title} took longer than {limit:.0f} s."
+                self._retry(step, handler.retry, TransientError("time_limit", sentence))
+            case _:
+                raise LeaseLost(step.title) from error
+
+    def _retry(self, step: ClaimedStep, policy: RetryPolicy, error: StepError) -> None:
+        if step.attempt >= step.max_attempts:
+            log.error("step_gave_up", code=error.code, attempts=step.attempt)
+            steps.fail(step, error)
+            return
+        delay = policy.decide_delay(step.attempt)
+        log.warning("step_retrying", code=error.code, delay_seconds=delay.total_seconds())
+        steps.retry(step, error, delay=delay)
+
+
+runner = Runner(keeper)

@@ -1,0 +1,267 @@
+"""The verbs that write a claimed step's outcome. One transaction each, all fenced.
+
+Each takes a ClaimedStep and raises LeaseLost when its fencing token is no longer good; then
+nothing was written. What follows outside the database (waking workers, telling pages) is only ever
+a hint and is sent after the commit.
+"""
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib.postgres.functions import TransactionNow
+from django.db import transaction
+
+from jobs import live, statements
+from jobs.errors import LeaseLost, StepError
+from jobs.events import NewEvent, append_events
+from jobs.models import Job, Status, Step
+from jobs.plans import Change, find_on_change
+from jobs.statements import ClaimedStep, Orphan
+
+# Long enough for a busy machine to miss two renewals, short enough that a killed worker's step is
+# taken up again while somebody is still watching.
+LEASE = timedelta(seconds=15)
+PHASE_LENGTH = 200  # the column's
+UNFINISHED = (Status.PENDING, Status.READY, Status.WAITING)
+
+
+def claim_next(queues: Sequence[str], *, worker: str) -> ClaimedStep | None:
+    """The ready step that is next in turn, claimed; of the first queue that has one."""
+    for queue in queues:
+        while claimed := _claim(queue, worker):
+            if isinstance(claimed, ClaimedStep):
+                live.job_changed(claimed.job_id)
+                return claimed
+    return None
+
+
+def _claim(queue: str, worker: str) -> ClaimedStep | Orphan | None:
+    with transaction.atomic():
+        claimed = statements.claim_next(queue, worker=worker, lease=LEASE)
+        if isinstance(claimed, ClaimedStep):
+            _tell_workflow(claimed, Status.RUNNING, Status.RUNNING)
+        elif isinstance(claimed, Orphan):
+            job, now = _lock_job(claimed.job_id)
+            _cancel(job, [claimed.id], now)
+    return claimed
+
+
+def complete(
+    step: ClaimedStep, output: Mapping[str, Any], *, queues: Sequence[str], worker: str
+) -> ClaimedStep | None:
+    """Completes the step; returns the one that follows if it was claimed for us at once."""
+    with _one_transaction(step.workflow):
+        completion = statements.complete_step(
+            step, output, queues=queues, worker=worker, lease=LEASE
+        )
+        if completion is None:
+            raise LeaseLost(step.title)
+        _tell_workflow(step, completion.job_status, Status.COMPLETED, output=output)
+        if completion.claimed:
+            _tell_workflow(completion.claimed, Status.RUNNING, Status.RUNNING)
+    live.job_changed(step.job_id)
+    live.wake(completion.ready_queues)
+    return completion.claimed
+
+
+def retry(step: ClaimedStep, error: StepError, *, delay: timedelta) -> None:
+    """The attempt failed; the step is due again in `delay`."""
+    _put_off(step, "step.retrying", error.sentence, delay=delay, error=_described(error))
+
+
+def postpone(step: ClaimedStep, *, delay: timedelta, reason: str) -> None:
+    """The step could not be done now, which is nobody's failure: it gets its attempt back."""
+    _put_off(step, "step.postponed", reason, delay=delay, attempts_back=1)
+
+
+def release(step: ClaimedStep) -> None:
+    """The worker stops before the step is done; another may have it at once, with its attempt."""
+    _put_off(
+        step,
+        "step.released",
+        "The worker shut down; another one goes on.",
+        delay=timedelta(0),
+        attempts_back=1,
+    )
+
+
+def recover(step: ClaimedStep) -> None:
+    """The worker was lost with the step; it is ready again, one attempt poorer."""
+    message = "The worker stopped answering; the step starts again."
+    _put_off(step, "step.recovered", message, delay=timedelta(0))
+
+
+def fail(step: ClaimedStep, error: StepError, *, becomes: Status = Status.FAILED) -> None:
+    """The step failed for good, and its job with it: FAILED, or MANUAL for a person to take over.
+    The first of several failures decides what becomes of the job."""
+    described = _described(error)
+    with transaction.atomic():
+        _write(
+            step,
+            status=Status.FAILED,
+            error=described,
+            phase="",
+            finished_at=TransactionNow(),
+            lease_expires_at=None,
+        )
+        job, now = _lock_job(step.job_id)
+        patch = {
+            "status": Status.FAILED,
+            "error": described,
+            "phase": "",
+            "finished_at": now.isoformat(),
+        }
+        append_events(job, [NewEvent("step.failed", error.sentence, step.id, step=patch)])
+        if not job.is_finished:
+            _end(job, becomes, described, now)
+            _tell_workflow(step, becomes, Status.FAILED, error=described)
+    live.job_changed(step.job_id)
+
+
+def _end(job: Job, status: Status, error: Mapping[str, str], now: datetime) -> None:
+    """Ends a job short of its plan: what has not run yet never will."""
+    idle = Step.objects.filter(job=job, status__in=UNFINISHED)
+    # A step that is being claimed this moment is skipped: see statements.CLAIM_NEXT.
+    idle_ids = list(idle.select_for_update(skip_locked=True).values_list("pk", flat=True))
+    _cancel(job, idle_ids, now)
+    job.status, job.error, job.finished_at = status, dict(error), now
+    job.save(update_fields=["status", "error", "finished_at"])
+    patch = {"status": status, "error": dict(error), "finished_at": now.isoformat()}
+    append_events(job, [NewEvent(f"job.{status}", error["message"], job=patch)])
+
+
+def _cancel(job: Job, step_ids: Sequence[uuid.UUID], now: datetime) -> None:
+    Step.objects.filter(pk__in=step_ids).update(
+        status=Status.CANCELLED, finished_at=TransactionNow(), lease_expires_at=None, phase=""
+    )
+    patch = {"status": Status.CANCELLED, "finished_at": now.isoformat(), "phase": ""}
+    message = "Not needed any more."
+    append_events(job, [NewEvent("step.cancelled", message, pk, step=patch) for pk in step_ids])
+    live.job_changed(job.pk)
+
+
+def make_ready(job_id: uuid.UUID) -> None:
+    """What the job's waiting steps wait for is there before their time."""
+    with transaction.atomic():
+        tell_ready(statements.make_job_ready(job_id))
+
+
+def tell_ready(steps: Iterable[tuple[uuid.UUID, str]]) -> None:
+    """Sends the hints for steps that have just become ready: the job and the queue of each."""
+    for job_id, queue in steps:
+        live.job_changed(job_id)
+        live.wake([queue])
+
+
+def report_progress(step: ClaimedStep, percent: int, phase: str) -> None:
+    """How far the step is (0-100) and what it is doing, in words for people."""
+    percent, phase = min(max(percent, 0), 99), phase[:PHASE_LENGTH]
+    with transaction.atomic():
+        _write(step, progress=percent, phase=phase)
+        job, _ = _lock_job(step.job_id)
+        whole = (100 * job.weight_done + step.weight * percent) // job.weight_total
+        job.progress = max(job.progress, min(whole, 99))
+        job.save(update_fields=["progress"])
+        patch = {"progress": percent, "phase": phase}
+        event = NewEvent(
+            "step.progress", phase, step.id, step=patch, job={"progress": job.progress}
+        )
+        append_events(job, [event])
+    live.job_changed(step.job_id)
+
+
+def save_checkpoint(step: ClaimedStep, checkpoint: Mapping[str, Any]) -> None:
+    """What the handler must know should it run a second time; committed when this returns."""
+    with transaction.atomic(durable=True):
+        _write(step, checkpoint=dict(checkpoint))
+
+
+def _put_off(
+    step: ClaimedStep,
+    kind: str,
+    message: str,
+    *,
+    delay: timedelta,
+    attempts_back: int = 0,
+    error: Mapping[str, str] | None = None,
+) -> None:
+    status = Status.WAITING if delay else Status.READY
+    patch = {
+        "status": status,
+        "attempt": step.attempt - attempts_back,
+        "error": error,
+        "phase": "",
+        "progress": 0,
+    }
+    with transaction.atomic():
+        row = _lock_step(step)
+        job, now = _lock_job(step.job_id)
+        if job.is_finished:
+            _cancel(job, [step.id], now)
+            return
+        _write(step, **patch, due_at=now + delay, lease_expires_at=None)
+        patch["due_at"] = (now + delay).isoformat()
+        append_events(job, [NewEvent(kind, message, step.id, step=patch)])
+        _tell_workflow(step, Status.RUNNING, status, error=error)
+        if status == Status.READY:
+            live.wake([row.queue])
+    live.job_changed(step.job_id)
+
+
+def _lock_step(step: ClaimedStep) -> Step:
+    rows = Step.objects.select_for_update(of=("self",))
+    row = rows.filter(pk=step.id, fence=step.fence, status=Status.RUNNING).first()
+    if row is None:
+        raise LeaseLost(step.title)
+    return row
+
+
+def _lock_job(job_id: uuid.UUID) -> tuple[Job, datetime]:
+    """The job, its row locked, and the time of this transaction. Always after the step's row, never
+    before it."""
+    rows = Job.objects.select_for_update(of=("self",)).annotate(transaction_time=TransactionNow())
+    job = rows.get(pk=job_id)
+    return job, job.transaction_time
+
+
+def _write(step: ClaimedStep, **fields: Any) -> None:
+    """The fenced write: it changes the row only while the claim holds."""
+    claim = Step.objects.filter(pk=step.id, fence=step.fence, status=Status.RUNNING)
+    if not claim.update(**fields):
+        raise LeaseLost(step.title)
+
+
+def _described(error: StepError) -> dict[str, str]:
+    return {"code": error.code, "message": error.sentence}
+
+
+def _tell_workflow(
+    step: ClaimedStep,
+    job_status: Status,
+    step_status: Status,
+    *,
+    output: Mapping[str, Any] | None = None,
+    error: Mapping[str, str] | None = None,
+) -> None:
+    if on_change := find_on_change(step.workflow):
+        on_change(
+            Change(
+                job_id=step.job_id,
+                params=step.job_params,
+                job_status=job_status,
+                step_name=step.name,
+                step_status=step_status,
+                attempt=step.attempt,
+                output=output,
+                error=error,
+            )
+        )
+
+
+def _one_transaction(workflow: str) -> AbstractContextManager[Any]:
+    """Where a workflow keeps rows of its own in step, a transaction around both; else the one
+    statement is its own transaction, and saves a BEGIN and a COMMIT."""
+    return transaction.atomic() if find_on_change(workflow) else nullcontext()

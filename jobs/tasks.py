@@ -1,0 +1,41 @@
+"""Celery's side of the engine: one task, which is only a wake-up call, and a graceful end.
+
+The task names a queue, not a step: which step is next in turn is the database's decision at the
+moment of the claim, so messages may be lost, doubled, late or out of order.
+"""
+
+import threading
+from time import monotonic, sleep
+from typing import Any
+
+from celery import shared_task
+from celery.signals import worker_shutting_down
+from django.conf import settings
+
+from jobs.runner import runner
+
+# What a stopped step gets to close its browser and to give its lease back.
+RELEASE_SECONDS = 8.0
+
+
+@shared_task(name="jobs.run_ready_steps", ignore_result=True)
+def run_ready_steps(queue: str) -> None:
+    """Runs ready steps of `queue` until there are none."""
+    runner.run_ready_steps([queue])
+
+
+@worker_shutting_down.connect
+def end_gracefully(**_: Any) -> None:
+    """Claims nothing more. Running steps may finish for as long as Celery waits for them, less the
+    time they need to stop; those that do not are released, so that another worker has them at
+    once and not when their leases end."""
+    runner.stop()
+    threading.Thread(target=_stop_what_still_runs, name="shutdown", daemon=True).start()
+
+
+def _stop_what_still_runs() -> None:
+    patience = max(settings.CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT - RELEASE_SECONDS, 0.0)
+    patient_until = monotonic() + patience
+    while runner.keeper.running and monotonic() < patient_until:
+        sleep(0.1)
+    runner.keeper.stop_all("shutdown")
