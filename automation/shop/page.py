@@ -1,0 +1,448 @@
+"""The browser page as the flow sees it: where am I, what does it say, and press this.
+
+`ShopPage.look` answers "where am I?" in one round trip; every wait is a wait for what it answers.
+Whatever the flow is waiting for, a captcha or a block ends it at once and a cookie banner is
+accepted. The pages of a shop (log-in, product, cart) are built on this, each in its own module.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from playwright.async_api import Error as PlaywrightError
+from playwright.async_api import Locator, Page, Response
+from playwright.async_api import TimeoutError as PlaywrightTimeout
+
+from automation.errors import (
+    AccountBlocked,
+    AddressRefused,
+    CaptchaSeen,
+    PageChanged,
+    SiteError,
+    SiteTimeout,
+    SiteTrouble,
+)
+from automation.shop.request import Credentials
+from automation.shop.traffic import TOO_MANY_REQUESTS, Traffic, rate_limited
+from automation.site import SELECTOR_KEYS, Site, is_xpath
+from automation.waiting import settle_within
+
+SCRIPT = (Path(__file__).parent / "page.js").read_text()
+
+INDICATORS = (
+    "captcha_indicator",
+    "blocked_indicator",
+    "cookie_accept",
+    "logged_in_indicator",
+    "login_error",
+    "cart_confirmation",
+    "cart_error",
+    "out_of_stock_indicator",
+    "cart_empty_indicator",
+)
+
+PART_PATIENCE = 10.0
+"""Seconds until a part that the vendor data names counts as missing."""
+
+NOTHING_THERE = 2.0
+"""Seconds of rest after which a part that does not show is missing."""
+
+PRESS_PATIENCE_MS = 3_000
+"""One try to press something; a toast in the way is gone after about 2 s."""
+
+GLANCE = 0.2
+"""Seconds after which a wait looks up from the page to see what the network does."""
+
+RETRY_PAUSE = 0.02
+"""Seconds between two tries to ask a document that is just being replaced."""
+
+MARK = """(elements, attribute) => {
+  document.querySelectorAll(`[${attribute}]`).forEach((each) => each.removeAttribute(attribute));
+  elements.forEach((each) => each.setAttribute(attribute, ""));
+}"""
+
+BANNER_PAUSE = 1.5
+"""Seconds that an accepted cookie banner may take to go away before it is pressed again."""
+
+
+class Session(Protocol):
+    """What the flow needs of `automation.session.BrowserSession`."""
+
+    @property
+    def page(self) -> Page: ...
+
+    def phase(self, name: str) -> None: ...
+
+    async def goto(self, url: str) -> Response | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoginForm:
+    """The visible log-in form: each part's place among the matches of its selector."""
+
+    email: int | None
+    password: int | None
+    button: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AddButton:
+    """The button to press; `is_guess`: there are several, and none is plainly the product's."""
+
+    place: int
+    is_guess: bool
+    disabled: bool
+    covered_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProductPart:
+    titles: tuple[str, ...]
+    links: tuple[str, ...]
+    button: AddButton | None
+    presses: int
+    """How often this document has been pressed since it was first looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class CartRow:
+    name: str
+    links: tuple[str, ...]
+    quantity: str | None
+    editable: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PageState:
+    """What the page is and says at one moment. `said`: the texts of each indicator that shows."""
+
+    document: float
+    url: str
+    parsed: bool
+    said: Mapping[str, tuple[str, ...]]
+    login: LoginForm | None
+    product: ProductPart | None
+    rows: tuple[CartRow, ...] | None
+
+    @classmethod
+    def from_answer(cls, answer: Mapping[str, Any]) -> "PageState":
+        login, product, rows = answer["login"], answer["product"], answer["rows"]
+        return cls(
+            document=answer["document"],
+            url=answer["url"],
+            parsed=answer["parsed"],
+            said={key: tuple(texts) for key, texts in answer["said"].items()},
+            login=LoginForm(**login) if login else None,
+            product=ProductPart(
+                titles=tuple(product["titles"]),
+                links=tuple(product["links"]),
+                button=AddButton(**product["button"]) if product["button"] else None,
+                presses=product["presses"],
+            )
+            if product
+            else None,
+            rows=tuple(CartRow(**{**row, "links": tuple(row["links"])}) for row in rows)
+            if rows is not None
+            else None,
+        )
+
+    def says(self, key: str) -> bool:
+        return key in self.said
+
+    def text(self, key: str) -> str:
+        return " ".join(filter(None, self.said.get(key, ()))).strip()
+
+    def says_anew(self, key: str, earlier: "PageState") -> bool:
+        """Whether an indicator came up since: a message that stood there before proves nothing."""
+        now, before = self.said.get(key, ()), earlier.said.get(key, ())
+        if self.document != earlier.document:
+            return bool(now)
+        return len(now) > len(before) or any(text not in before for text in now)
+
+    def text_anew(self, key: str, earlier: "PageState") -> str | None:
+        """What an indicator says that came up since; it may say nothing, and still be there."""
+        return self.text(key) or key if self.says_anew(key, earlier) else None
+
+
+class ShopPage:
+    def __init__(
+        self, session: Session, site: Site, traffic: Traffic, credentials: Credentials | None
+    ) -> None:
+        self.session = session
+        self.site = site
+        self.traffic = traffic
+        self.credentials = credentials
+        self.response: Response | None = None
+        self._marks: dict[str, str] = {}
+        self._selectors = {
+            key: getattr(site.selectors, key)
+            for key in (*SELECTOR_KEYS, "logged_in_indicator_is_hidden")
+        }
+        self._changed_at = time.monotonic()
+        self._complete = False
+        self._banner_pressed_at = 0.0
+
+    @property
+    def _page(self) -> Page:
+        return self.session.page
+
+    # ---- going and looking ----------------------------------------------------------------------
+
+    async def open(self, url: str) -> None:
+        """Goes to an address of the site. Raises AddressRefused, RateLimited or what `goto` does.
+
+        An error page is not an error yet: some shops answer 404 or 500 with the page that is
+        wanted. `explain_absence` judges by the status once something is missing.
+        """
+        self.traffic.mark()
+        try:
+            self.response = await self.session.goto(url)
+        except SiteError:
+            # A script of the page before may have sent the browser elsewhere in the same moment.
+            if not self.site.contains(await self._address()):
+                raise
+            self.response = await self.session.goto(url)
+        if self.response is None:
+            # Only the fragment changed, so the page shows what it remembers, not what is so.
+            self.response = await self._page.reload(wait_until="domcontentloaded")
+        if self.response is not None and self.response.status == TOO_MANY_REQUESTS:
+            await self.look()
+            raise rate_limited(self.response)
+
+    async def _address(self) -> str:
+        return str(await self._page.evaluate("location.href"))
+
+    async def look(
+        self, *wants: str, product: Mapping[str, Sequence[str]] | None = None
+    ) -> PageState:
+        """Where am I? With `wants`, also what a "login", "product" or "cart" page has."""
+        return (await self._look(wants, product))[0]
+
+    async def until(
+        self,
+        ready: Callable[[PageState], bool],
+        *wants: str,
+        patience: float = PART_PATIENCE,
+        product: Mapping[str, Sequence[str]] | None = None,
+    ) -> PageState:
+        """The first state that is ready, or the last one when patience ends: look which it is."""
+        deadline = time.monotonic() + patience
+        state, signature = await self._look(wants, product)
+        while not ready(state) and time.monotonic() < deadline:
+            try:
+                state, signature = await self._look(wants, product, signature, deadline=deadline)
+            except SiteTimeout:
+                break  # a page that waits for its next document does not answer
+        return state
+
+    async def _look(
+        self,
+        wants: Sequence[str],
+        product: Mapping[str, Sequence[str]] | None,
+        last: str | None = None,
+        deadline: float | None = None,
+    ) -> tuple[PageState, str]:
+        reply = await self._ask(
+            "look",
+            last=last,
+            patience=GLANCE if last else 0.0,
+            deadline=deadline,
+            wants=wants,
+            product=product or {"names": [], "links": []},
+        )
+        state = PageState.from_answer(reply["answer"])
+        self._raise_alarms(state)
+        if state.says("cookie_accept"):
+            await self._accept_cookies()
+        return state, reply["signature"]
+
+    def quiet(self, seconds: float) -> bool:
+        """Whether the page is complete and neither it nor the network stirred for some time.
+
+        Asked while waiting: a wait begins with a stir.
+        """
+        still = min(time.monotonic() - self._changed_at, self.traffic.idle_seconds)
+        return self._complete and still >= seconds
+
+    def signed_in(self, state: PageState) -> bool:
+        """Whether the page shows the log-in indicator, and no other account's e-mail in it."""
+        if not state.says("logged_in_indicator"):
+            return False
+        return self.foreign_account(state) is None
+
+    def foreign_account(self, state: PageState) -> str | None:
+        """The e-mail of another account that the indicator shows, if it shows one."""
+        own = self.credentials.email.casefold() if self.credentials else ""
+        if "@" not in own:
+            return None
+        words = state.text("logged_in_indicator").casefold().split()
+        mails = [word.strip("()<>[],.;:!") for word in words if "@" in word and "*" not in word]
+        return mails[0] if mails and own not in mails else None
+
+    def _raise_alarms(self, state: PageState) -> None:
+        if state.says("captcha_indicator"):
+            raise CaptchaSeen(
+                f"{self.site.name} shows a captcha. It is not solved here: a person has to go on."
+            )
+        if state.says("blocked_indicator"):
+            said = state.text("blocked_indicator")
+            raise AccountBlocked(
+                f"{self.site.name} has blocked this account: {said or 'no reason given'}."
+            )
+        if state.url.startswith(("http:", "https:")) and not self.site.contains(state.url):
+            raise AddressRefused(
+                f"{self.site.name} sent the browser to another site ({state.url[:200]}). If that "
+                "host belongs to the vendor, add it to the vendor's allowed domains."
+            )
+
+    async def _accept_cookies(self) -> None:
+        if time.monotonic() - self._banner_pressed_at < BANNER_PAUSE:
+            return
+        try:
+            await self.visible("cookie_accept").click(timeout=PRESS_PATIENCE_MS, no_wait_after=True)
+        except PlaywrightError:
+            if self._page.is_closed():
+                raise
+            return  # it went by itself, or is still sliding in: the next look sees it again
+        self._banner_pressed_at = time.monotonic()
+
+    def explain_absence(self, key: str, where: str) -> SiteTrouble:
+        """The error for a part that is not there: the server's own words come first."""
+        status = self.response.status if self.response else 200
+        if status >= 400:
+            return SiteError(f"{self.site.name} answered {status} for {where}.")
+        return self.page_changed(key, f"{where} of {self.site.name} does not show {key}")
+
+    def page_changed(self, key: str, message: str) -> PageChanged:
+        return PageChanged(message, key=key, selector=str(getattr(self.site.selectors, key)))
+
+    # ---- parts ----------------------------------------------------------------------------------
+
+    def locate(self, selector: str) -> Locator:
+        return self._page.locator(f"xpath={selector}" if is_xpath(selector) else selector)
+
+    def part(self, key: str, place: int) -> Locator:
+        """A part of the page by the place that the page gave for it."""
+        return self.locate(getattr(self.site.selectors, key)).nth(place)
+
+    def visible(self, key: str) -> Locator:
+        return self.locate(getattr(self.site.selectors, key)).filter(visible=True).first
+
+    async def press(self, target: Locator, key: str) -> None:
+        """Presses something that may be pressed twice without harm."""
+        deadline = time.monotonic() + PART_PATIENCE
+        while True:
+            try:
+                await target.click(timeout=PRESS_PATIENCE_MS, no_wait_after=True)
+            except PlaywrightTimeout as error:
+                await self.look()  # what is in the way may be the cookie banner
+                if time.monotonic() > deadline:
+                    raise self.page_changed(key, f"{key} cannot be pressed") from error
+            else:
+                return
+
+    async def press_once(self, target: Locator, before: PageState) -> bool:
+        """Presses something that must not be pressed twice; tells whether it was pressed.
+
+        A time-out of Playwright's click leaves open whether the mouse went down: the page tells.
+        """
+        assert before.product is not None
+        try:
+            await target.click(timeout=PRESS_PATIENCE_MS, no_wait_after=True)
+        except PlaywrightTimeout:
+            now = await self.look("product")
+            assert now.product is not None
+            return now.document != before.document or now.product.presses != before.product.presses
+        return True
+
+    # ---- the script in the page -----------------------------------------------------------------
+
+    async def ask(self, question: str, **details: Any) -> Any:
+        """One question to page.js, answered at once."""
+        return (await self._ask(question, **details))["answer"]
+
+    async def ask_until(
+        self, question: str, ready: Callable[[Any], bool], *, patience: float, **details: Any
+    ) -> Any:
+        """The first answer that is ready, or the last one when patience ends."""
+        deadline = time.monotonic() + patience
+        reply = await self._ask(question, **details)
+        while not ready(reply["answer"]) and time.monotonic() < deadline:
+            reply = await self._ask(question, last=reply["signature"], patience=GLANCE, **details)
+        return reply["answer"]
+
+    async def _ask(
+        self,
+        question: str,
+        *,
+        last: str | None = None,
+        patience: float = 0.0,
+        deadline: float | None = None,
+        **details: Any,
+    ) -> dict[str, Any]:
+        """The page's reply: at once, or within `patience` once it is not `last` any more.
+
+        Raises SiteTimeout at the deadline. While a form's answer is awaited Chromium holds back
+        every question to the page until the next document is there.
+        """
+        deadline = deadline or time.monotonic() + PART_PATIENCE
+        while True:
+            call = self._evaluate(ask=question, last=last, patience_ms=patience * 1000, **details)
+            try:
+                reply = await settle_within(max(deadline - time.monotonic(), GLANCE), call)
+            except TimeoutError as error:
+                raise SiteTimeout(f"{self.site.name}'s page does not answer.") from error
+            except PlaywrightError:
+                # The document went away under the question: the next one answers.
+                if self._page.is_closed() or time.monotonic() > deadline:
+                    raise
+                last = None
+                await asyncio.sleep(RETRY_PAUSE)
+                continue
+            unknown = set(reply["foreign"]) - self._marks.keys()
+            if not unknown:
+                self._complete = reply["complete"]
+                if reply["signature"] != last:
+                    self._changed_at = time.monotonic()
+                return reply
+            for selector in unknown:
+                await self._learn(selector)
+
+    async def _evaluate(self, **question: Any) -> dict[str, Any]:
+        for selector, attribute in self._marks.items():
+            await self.locate(selector).evaluate_all(MARK, attribute)
+        question |= {
+            "selectors": self._selectors,
+            "indicators": INDICATORS,
+            "marks": self._marks,
+        }
+        reply: dict[str, Any] = await self._page.evaluate(SCRIPT, question)
+        return reply
+
+    async def _learn(self, selector: str) -> None:
+        """Has a selector marked from now on that only Playwright can read (`:has-text()`)."""
+        attribute = f"data-cartwright-{len(self._marks)}"
+        for chance in range(3):
+            try:
+                await self.locate(selector).evaluate_all(MARK, attribute)
+            except PlaywrightError as error:
+                if self._page.is_closed():
+                    raise
+                if chance == 2:
+                    raise PageChanged(
+                        "The browser cannot read this selector: correct it",
+                        key=self._key_of(selector),
+                        selector=selector,
+                    ) from error
+                await asyncio.sleep(RETRY_PAUSE)  # the document may just have gone away
+            else:
+                self._marks[selector] = attribute
+                return
+
+    def _key_of(self, selector: str) -> str:
+        own = self._selectors
+        return next((key for key in SELECTOR_KEYS if own[key] == selector), "variants")
