@@ -1,0 +1,300 @@
+"""The OpenAPI side of the views: summaries, refusals, and the PRD's own examples."""
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
+
+from vendors.api.serializers import (
+    AccountListSerializer,
+    AccountQuerySerializer,
+    AccountSerializer,
+    CartAddSerializer,
+    CartStatusSerializer,
+    NewAccountSerializer,
+    QueuedSerializer,
+    RefusalSerializer,
+    VendorListSerializer,
+    VendorSerializer,
+)
+
+VENDOR = "0198c0de-7a11-7000-8000-00000000c0de"
+ITEM = "0198c0de-7a11-7000-8000-0000000017e4"
+ACCOUNT = "0198c0de-7a11-7000-8000-00000000acc1"
+
+
+def refused(description: str, *examples: tuple[str, str]) -> OpenApiResponse:
+    return OpenApiResponse(
+        RefusalSerializer,
+        description,
+        examples=[
+            OpenApiExample(code, {"success": False, "error": sentence, "code": code})
+            for code, sentence in examples
+        ],
+    )
+
+
+INVALID_VENDOR = (
+    "INVALID_VENDOR",
+    "Invalid vendor_id: there is no such vendor. GET /api/admin/vendors lists them.",
+)
+UNAUTHENTICATED = {
+    401: refused(
+        "Nobody, or nobody known.",
+        (
+            "NOT_AUTHENTICATED",
+            'Say who calls: send the header "Authorization: token KEY:SECRET", or a token of '
+            '/api/token as "Authorization: Bearer TOKEN".',
+        ),
+    )
+}
+ADMINS_ONLY = {
+    **UNAUTHENTICATED,
+    403: refused(
+        "Not an admin.",
+        (
+            "FORBIDDEN",
+            "This needs the admin role: call with a key made by create_api_key --admin, or as a "
+            "staff user.",
+        ),
+    ),
+}
+NOT_FOUND = {
+    404: refused(
+        "Nothing has this id.",
+        ("NOT_FOUND", f"There is nothing at /api/cart/status/{ITEM}; check the id."),
+    )
+}
+
+
+def request(value: Any, name: str = "Request") -> OpenApiExample:
+    return OpenApiExample(name, value, request_only=True)
+
+
+def response(value: Any, name: str = "Response") -> OpenApiExample:
+    return OpenApiExample(name, value, response_only=True)
+
+
+cart_add = extend_schema(
+    operation_id="add_to_cart",
+    summary="Add a product to a vendor's cart",
+    description="Queues the request and answers at once. The product is in the cart when the item "
+    "is `completed`; a vendor that cannot be automated answers `manual_required`.",
+    tags=["cart"],
+    request=CartAddSerializer,
+    responses={
+        200: QueuedSerializer,
+        400: refused(
+            "Nothing was queued.",
+            INVALID_VENDOR,
+            (
+                "FOREIGN_PRODUCT_URL",
+                "product_url is on other.com, but Vendor Co is vendor.com. Send the product's "
+                "address at this vendor, or another vendor_id.",
+            ),
+            (
+                "INVALID_REQUEST",
+                "product_data.quantity must be a whole number from 1 to 1,000,000.",
+            ),
+        ),
+        **UNAUTHENTICATED,
+    },
+    examples=[
+        request(
+            {
+                "user_id": "system",
+                "vendor_id": VENDOR,
+                "product_url": "https://vendor.com/product/123",
+                "product_name": "Product Name",
+                "product_data": {
+                    "price": 29.99,
+                    "quantity": 1,
+                    "variant": "Large",
+                    "erpnext_item_id": "ITEM-12345",
+                },
+            }
+        ),
+        response(
+            {
+                "success": True,
+                "queue_id": ITEM,
+                "status": "pending",
+                "message": "Item queued for processing",
+                "estimated_completion": "2025-12-02T10:30:00Z",
+            }
+        ),
+    ],
+)
+
+cart_status = extend_schema(
+    operation_id="get_cart_status",
+    summary="What became of a queue item",
+    tags=["cart"],
+    responses={200: CartStatusSerializer, **UNAUTHENTICATED, **NOT_FOUND},
+    examples=[
+        response(
+            {
+                "id": ITEM,
+                "status": "completed",
+                "product_name": "Product Name",
+                "vendor_name": "Vendor Co",
+                "attempts": 1,
+                "created_at": "2025-12-02T10:25:00Z",
+                "completed_at": "2025-12-02T10:25:30Z",
+                "error_message": None,
+            }
+        )
+    ],
+)
+
+list_vendors = extend_schema(
+    operation_id="list_vendors",
+    summary="All vendors, with the health of their accounts",
+    tags=["admin"],
+    responses={200: VendorListSerializer, **ADMINS_ONLY},
+    examples=[
+        response(
+            {
+                "vendors": [
+                    {
+                        "id": VENDOR,
+                        "name": "Vendor Co",
+                        "domain": "vendor.com",
+                        "is_prioritized": True,
+                        "requires_captcha": False,
+                        "can_automate": True,
+                        "account_count": 5,
+                        "healthy_accounts": 4,
+                        "blocked_accounts": 1,
+                    }
+                ]
+            }
+        )
+    ],
+)
+
+VENDOR_DATA = {
+    "name": "Vendor Co",
+    "domain": "vendor.com",
+    "login_url": "https://vendor.com/login",
+    "cart_url": "https://vendor.com/cart",
+    "is_prioritized": True,
+    "can_automate": True,
+    "requires_captcha": False,
+    "selectors": {
+        "email_input": "#email",
+        "password_input": "#password",
+        "login_button": "button[type='submit']",
+        "add_to_cart": ".add-to-cart-btn",
+        "cart_confirmation": ".cart-success-message",
+        "cart_row": ".cart-line",
+        "variants": {
+            "Size": {"kind": "select", "selector": "#size"},
+            "Colour": {
+                "kind": "click",
+                "selector": "//button[text()='{value}']",
+                "settled": ".price.is-final",
+            },
+        },
+        "captcha_indicator": None,
+    },
+    "rate_limit_daily": 50,
+    "cart_scope": "account",
+    "login_required": True,
+    "allow_private_network": False,
+    "allowed_domains": ["cdn.vendor-assets.com"],
+}
+
+create_vendor = extend_schema(
+    operation_id="create_vendor",
+    summary="Set a vendor up",
+    description="A vendor is data: where its pages are, and what their parts look like. A selector "
+    "that begins with `/` is XPath, any other CSS; `null` says that the shop has none; `{value}` "
+    "stands for the chosen value of an option.",
+    tags=["admin"],
+    request=VendorSerializer,
+    responses={
+        201: VendorSerializer,
+        400: refused(
+            "Nothing was stored. `fields` has a sentence for each part that is wrong.",
+            (
+                "INVALID_REQUEST",
+                "selectors.add_to_crat: add_to_crat is no known part of a page. Did you mean "
+                "add_to_cart?",
+            ),
+        ),
+        **ADMINS_ONLY,
+        409: refused(
+            "The domain is taken.",
+            ("VENDOR_EXISTS", "A vendor with this domain exists already."),
+        ),
+    },
+    examples=[
+        request(VENDOR_DATA),
+        response({"id": VENDOR, **VENDOR_DATA, "created_at": "2025-12-02T10:00:00Z"}),
+    ],
+)
+
+ACCOUNT_ROW = {
+    "id": ACCOUNT,
+    "vendor_id": VENDOR,
+    "vendor_name": "Vendor Co",
+    "email": "account@example.com",
+    "is_blocked": False,
+    "daily_items_added": 12,
+    "total_items_added": 450,
+    "last_used_at": "2025-12-02T09:45:00Z",
+    "created_at": "2025-11-01T10:00:00Z",
+}
+
+list_accounts = extend_schema(
+    operation_id="list_accounts",
+    summary="Accounts, by vendor and email",
+    tags=["admin"],
+    parameters=[AccountQuerySerializer],
+    responses={
+        200: AccountListSerializer,
+        400: refused(
+            "A parameter is wrong.",
+            ("INVALID_REQUEST", "limit: Ensure this value is less than or equal to 100."),
+        ),
+        **ADMINS_ONLY,
+    },
+    examples=[response({"accounts": [ACCOUNT_ROW], "total": 1, "page": 1, "limit": 50})],
+)
+
+create_account = extend_schema(
+    operation_id="create_account",
+    summary="Add an account of a vendor",
+    description="The password is stored encrypted and never given out again.",
+    tags=["admin"],
+    request=NewAccountSerializer,
+    responses={
+        201: NewAccountSerializer,
+        400: refused("Nothing was stored.", INVALID_VENDOR),
+        **ADMINS_ONLY,
+        409: refused(
+            "The account is there.",
+            ("ACCOUNT_EXISTS", "This vendor has an account of this email."),
+        ),
+    },
+    examples=[
+        request({"vendor_id": VENDOR, "email": "account@example.com", "password": "••••••••"}),
+        response(
+            {
+                "id": ACCOUNT,
+                "vendor_id": VENDOR,
+                "email": "account@example.com",
+                "is_blocked": False,
+                "created_at": "2025-12-02T10:00:00Z",
+            }
+        ),
+    ],
+)
+
+get_account = extend_schema(
+    operation_id="get_account",
+    summary="An account and its use",
+    tags=["admin"],
+    responses={200: AccountSerializer, **ADMINS_ONLY, **NOT_FOUND},
+    examples=[response(ACCOUNT_ROW)],
+)

@@ -1,0 +1,202 @@
+"""The JSON of the PRD's section 8: requests checked part by part, and rows as its answers."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from rest_framework import serializers
+
+from automation.site import site_problems
+from vendors.api.fields import (
+    NumberField,
+    SelectorsField,
+    VariantField,
+    VendorField,
+    WholeNumberField,
+)
+from vendors.models import QueueItem, Vendor, VendorAccount
+
+LARGEST_QUANTITY = 1_000_000  # more is a slip of the hand, and soon more than the column holds
+LARGEST_PAGE = 100
+
+
+class ProductDataSerializer(serializers.Serializer[Any]):
+    default_error_messages = {
+        "invalid": 'product_data must be an object, such as {{"quantity": 1, "variant": "Large"}}.'
+    }
+
+    price = NumberField(min_value=0, required=False, allow_null=True)
+    quantity = WholeNumberField(
+        min_value=1,
+        max_value=LARGEST_QUANTITY,
+        required=False,
+        error_messages=dict.fromkeys(
+            ("invalid", "min_value", "max_value", "null"),
+            f"product_data.quantity must be a whole number from 1 to {LARGEST_QUANTITY:,}.",
+        ),
+        help_text="1 if it is left out.",
+    )
+    variant = VariantField(required=False, allow_null=True)
+    erpnext_item_id = serializers.CharField(max_length=255, required=False, allow_null=True)
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        """Keys that are not ours are the caller's own, and kept."""
+        known = super().to_internal_value(data)
+        return {**data, **known}
+
+
+class CartAddSerializer(serializers.Serializer[Any]):
+    user_id = serializers.CharField(
+        max_length=64, default="system", help_text="`system` for ERPNext's calls."
+    )
+    vendor_id = VendorField(source="vendor")
+    product_url = serializers.CharField(
+        help_text="http or https, on the vendor's domain, at most 1,000 characters."
+    )
+    product_name = serializers.CharField(
+        max_length=500, required=False, allow_null=True, allow_blank=True
+    )
+    product_data = ProductDataSerializer(required=False, allow_null=True)
+
+
+class QueuedSerializer(serializers.Serializer[Any]):
+    success = serializers.BooleanField()
+    queue_id = serializers.UUIDField()
+    status = serializers.ChoiceField(choices=QueueItem.Status.choices)
+    message = serializers.CharField()
+    estimated_completion = serializers.DateTimeField(
+        allow_null=True, help_text="Null for an item that a person adds."
+    )
+
+
+class CartStatusSerializer(serializers.ModelSerializer[QueueItem]):
+    vendor_name = serializers.CharField(source="vendor.name")
+
+    class Meta:
+        model = QueueItem
+        fields = [
+            "id",
+            "status",
+            "product_name",
+            "vendor_name",
+            "attempts",
+            "created_at",
+            "completed_at",
+            "error_message",
+        ]
+        read_only_fields = fields
+
+
+class VendorSerializer(serializers.ModelSerializer[Vendor]):
+    selectors = SelectorsField(required=False)
+
+    class Meta:
+        model = Vendor
+        fields = [
+            "id",
+            "name",
+            "domain",
+            "login_url",
+            "cart_url",
+            "is_prioritized",
+            "can_automate",
+            "requires_captcha",
+            "selectors",
+            "rate_limit_daily",
+            "cart_scope",
+            "login_required",
+            "allow_private_network",
+            "allowed_domains",
+            "created_at",
+        ]
+        # The database's own constraint decides, for two requests at once too.
+        extra_kwargs: ClassVar[dict[str, Any]] = {"domain": {"validators": []}}
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Null is the default: the shop has none, or the caller does not say."""
+        if isinstance(data, Mapping):
+            data = {key: value for key, value in data.items() if value is not None}
+        return super().to_internal_value(data)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if problems := site_problems(attrs):
+            raise serializers.ValidationError(problems)
+        return attrs
+
+
+class VendorRowSerializer(serializers.ModelSerializer[Vendor]):
+    account_count = serializers.IntegerField()
+    healthy_accounts = serializers.IntegerField()
+    blocked_accounts = serializers.IntegerField()
+
+    class Meta:
+        model = Vendor
+        fields = [
+            "id",
+            "name",
+            "domain",
+            "is_prioritized",
+            "requires_captcha",
+            "can_automate",
+            "account_count",
+            "healthy_accounts",
+            "blocked_accounts",
+        ]
+        read_only_fields = fields
+
+
+class VendorListSerializer(serializers.Serializer[Any]):
+    vendors = VendorRowSerializer(many=True)
+
+
+class NewAccountSerializer(serializers.ModelSerializer[VendorAccount]):
+    vendor_id = VendorField(source="vendor")
+    password = serializers.CharField(write_only=True, max_length=1000, trim_whitespace=False)
+
+    class Meta:
+        model = VendorAccount
+        fields = ["id", "vendor_id", "email", "password", "is_blocked", "created_at"]
+        read_only_fields = ["is_blocked"]
+        validators: list[Any] = []  # as for the vendor's domain
+
+
+class AccountSerializer(serializers.ModelSerializer[VendorAccount]):
+    vendor_name = serializers.CharField(source="vendor.name")
+    daily_items_added = serializers.IntegerField()
+
+    class Meta:
+        model = VendorAccount
+        fields = [
+            "id",
+            "vendor_id",
+            "vendor_name",
+            "email",
+            "is_blocked",
+            "daily_items_added",
+            "total_items_added",
+            "last_used_at",
+            "created_at",
+        ]
+        read_only_fields = fields
+
+
+class AccountQuerySerializer(serializers.Serializer[Any]):
+    vendor_id = serializers.UUIDField(required=False)
+    is_blocked = serializers.BooleanField(required=False)
+    page = serializers.IntegerField(min_value=1, max_value=1_000_000, default=1)
+    limit = serializers.IntegerField(min_value=1, max_value=LARGEST_PAGE, default=50)
+
+
+class AccountListSerializer(serializers.Serializer[Any]):
+    accounts = AccountSerializer(many=True)
+    total = serializers.IntegerField()
+    page = serializers.IntegerField()
+    limit = serializers.IntegerField()
+
+
+class RefusalSerializer(serializers.Serializer[Any]):
+    success = serializers.BooleanField(default=False)
+    error = serializers.CharField(help_text="What is wrong, and what to do.")
+    code = serializers.CharField(help_text="Stable: for programs.")
+    fields = serializers.DictField(  # type: ignore[assignment]  # DRF's metaclass takes it away
+        child=serializers.CharField(), required=False, help_text="Every field's sentence."
+    )

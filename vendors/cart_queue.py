@@ -1,0 +1,162 @@
+"""The cart queue: requests in, and what becomes of them, in step with their jobs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Avg, F
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from accounts.models import User
+from automation.site import http_host
+from jobs.models import Job, Status
+from jobs.plans import Change
+from jobs.steps import make_ready
+from jobs.submit import submit_job
+from vendors import pool
+from vendors.errors import RequestRefused
+from vendors.models import CartItem, QueueItem, Vendor
+
+CART_ADD = "cart_add"  # the workflow's name
+TYPICAL_TIME = timedelta(seconds=30)  # the PRD's target, until a vendor has history of its own
+URL_MAX_LENGTH = 1000
+
+
+@dataclass(frozen=True)
+class CartRequest:
+    """A request to add a product to a vendor's cart, its parts checked one by one already."""
+
+    vendor: Vendor
+    product_url: str
+    product_name: str | None = None
+    product_data: Mapping[str, Any] = field(default_factory=dict)
+    user_id: str = "system"
+    requested_by: User | None = None
+
+
+def enqueue(request: CartRequest) -> QueueItem:
+    """Queues the request and submits its job, or hands it to a person if the vendor needs one.
+
+    Raises RequestRefused for a product that is not at the vendor; then nothing was queued.
+    """
+    _refuse_foreign_url(request.vendor, request.product_url)
+    item = QueueItem(
+        user_id=request.user_id,
+        vendor=request.vendor,
+        product_url=request.product_url,
+        product_name=request.product_name,
+        product_data=dict(request.product_data),
+        created_by=request.requested_by,
+    )
+    with transaction.atomic():
+        if reason := request.vendor.why_manual():
+            item.status = QueueItem.Status.MANUAL_REQUIRED
+            item.error_message, item.error_code = reason, "manual_vendor"
+        else:
+            item.job = submit_job(
+                CART_ADD,
+                {"queue_item": str(item.pk), "vendor": str(request.vendor.pk)},
+                title=f"Add {item.quantity} × {item} to the cart at {request.vendor}",
+                created_by=request.requested_by,
+            )
+        item.save(force_insert=True)
+    return item
+
+
+def _refuse_foreign_url(vendor: Vendor, url: str) -> None:
+    if len(url) > URL_MAX_LENGTH:
+        raise RequestRefused(
+            "URL_TOO_LONG",
+            f"product_url has {len(url)} characters; at most {URL_MAX_LENGTH} can be kept. "
+            "Leave out what follows the product's path.",
+        )
+    host = http_host(url)
+    if host is None or "\\" in url:  # browsers read \ as /, so the host would be another one
+        raise RequestRefused(
+            "INVALID_PRODUCT_URL",
+            "product_url must be a full http or https address, such as "
+            f"https://{vendor.domain}/product/123.",
+        )
+    if not vendor.site().contains(url):
+        raise RequestRefused(
+            "FOREIGN_PRODUCT_URL",
+            f"product_url is on {host}, but {vendor.name} is {vendor.domain}. "
+            "Send the product's address at this vendor, or another vendor_id.",
+        )
+
+
+def estimate_completion(item: QueueItem) -> datetime:
+    """When the item will probably be done: as long as the vendor's newest items took."""
+    newest = QueueItem.objects.filter(
+        vendor_id=item.vendor_id, status=QueueItem.Status.COMPLETED
+    ).order_by("-id")[:50]
+    typical = newest.aggregate(time=Avg(F("completed_at") - F("created_at")))["time"]
+    return timezone.now() + (typical or TYPICAL_TIME)
+
+
+def follow_job(change: Change) -> None:
+    """Keeps the item in step with its job; runs in the transaction of each of the job's changes."""
+    items = QueueItem.objects.filter(job_id=change.job_id)
+    fields: dict[str, Any] = {
+        "status": decide_status(change.job_status, change.step_status),
+        "updated_at": Now(),
+    }
+    if change.step_name == "add_to_cart":
+        fields["attempts"] = change.attempt
+    if change.error:
+        fields |= {"error_message": change.error["message"], "error_code": change.error["code"]}
+    if change.step_name == "reserve_account" and change.output:
+        fields["assigned_account"] = change.output["account"]
+    if change.job_status == Status.COMPLETED and change.output:
+        fields |= {"completed_at": Now(), "error_message": None, "error_code": ""}
+        fields["assigned_account"] = change.output["account"]
+    items.update(**fields)
+    if change.job_status == Status.COMPLETED and change.output:
+        _record_cart_item(items.get(), change.output)
+    if change.job_status != Status.RUNNING:
+        pool.release_account(change.job_id)
+        transaction.on_commit(partial(_wake_next, change.params["vendor"]))
+
+
+def decide_status(job: Status, step: Status) -> QueueItem.Status:
+    """The PRD's word for where a job and its step stand. What waits for its next attempt is
+    pending again: nobody works on it."""
+    match job:
+        case Status.COMPLETED:
+            return QueueItem.Status.COMPLETED
+        case Status.MANUAL:
+            return QueueItem.Status.MANUAL_REQUIRED
+        case Status.FAILED | Status.CANCELLED:
+            return QueueItem.Status.FAILED
+    if step in (Status.WAITING, Status.READY):
+        return QueueItem.Status.PENDING
+    return QueueItem.Status.PROCESSING
+
+
+def _record_cart_item(item: QueueItem, output: Mapping[str, Any]) -> None:
+    CartItem.objects.create(
+        user_id=item.user_id,
+        vendor_account_id=output["account"],
+        queue_item=item,
+        product_url=item.product_url,
+        product_name=item.product_name or output["line"]["name"],
+        quantity=output["quantity"],
+    )
+    pool.count_use(output["account"])
+
+
+def _wake_next(vendor_id: str) -> None:
+    """An account of this vendor is free: the item that waits longest need not wait on. After the
+    commit, as it locks another job; should it never happen, the item's own time comes."""
+    waiting = Job.objects.filter(
+        queue_item__vendor=vendor_id,
+        queue_item__status=QueueItem.Status.PENDING,
+        steps__name="reserve_account",
+        steps__status=Status.WAITING,
+    )
+    if job_id := waiting.order_by("id").values_list("pk", flat=True).first():
+        make_ready(job_id)

@@ -1,0 +1,31 @@
+"""What can be wrong with a request, a vendor or the pool. `code` is what the API answers."""
+
+from datetime import timedelta
+
+
+class VendorsError(Exception):
+    code = "VENDORS_ERROR"
+
+
+class RequestRefused(VendorsError):
+    """A purchase request that cannot be queued; its text says what to do."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class NoAccountFree(VendorsError):
+    """Every usable account is busy or has used up its day; one will be free again."""
+
+    code = "no_account_free"
+
+    def __init__(self, sentence: str, come_again_in: timedelta) -> None:
+        super().__init__(sentence)
+        self.come_again_in = come_again_in
+
+
+class NoUsableAccount(VendorsError):
+    """The vendor has no account that is not blocked: only a person can change that."""
+
+    code = "no_usable_account"

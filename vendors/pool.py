@@ -1,0 +1,91 @@
+"""The account pool: which account does the next add, and what is known of it afterwards."""
+
+import uuid
+from datetime import datetime, time, timedelta
+
+from django.db import transaction
+from django.db.models import F, QuerySet
+from django.utils import timezone
+
+from vendors.errors import NoAccountFree, NoUsableAccount
+from vendors.models import VENDORS_DAY, AccountUsage, Vendor, VendorAccount, vendors_today
+
+# A busy account is free again when its add is done, and that wakes the next item at once; this is
+# only for the case that nobody wakes it.
+BUSY_RECHECK = timedelta(seconds=5)
+
+
+def reserve_account(vendor: Vendor, job_id: uuid.UUID) -> VendorAccount:
+    """The account that `job_id` holds from now until it ends: the one it holds already, else the
+    one that was used least recently. Safe to repeat.
+
+    Raises NoAccountFree (later there will be one) or NoUsableAccount (there will not).
+    """
+    with transaction.atomic():
+        usable = VendorAccount.objects.filter(vendor=vendor, is_blocked=False)
+        if held := usable.filter(held_by=job_id).first():
+            return held
+        VendorAccount.objects.filter(held_by=job_id).update(held_by=None)  # blocked meanwhile
+        account = (
+            usable.free()
+            .with_daily_items()
+            .filter(daily_items_added__lt=vendor.rate_limit_daily)  # type: ignore[misc]
+            .order_by(F("last_used_at").asc(nulls_first=True), "pk")
+            .select_for_update(skip_locked=True, of=("self",))
+            .first()
+        )
+        if account is None:
+            raise _why_none(vendor)
+        account.held_by_id = job_id
+        account.save(update_fields=["held_by"])
+        return account
+
+
+def _why_none(vendor: Vendor) -> NoAccountFree | NoUsableAccount:
+    accounts = VendorAccount.objects.filter(vendor=vendor)
+    usable = accounts.filter(is_blocked=False).with_daily_items()
+    if not usable:
+        count = len(accounts)
+        sentence = (
+            f"All {count} accounts of {vendor.name} are blocked; unblock one or add another."
+            if count
+            else f"{vendor.name} has no account; add one."
+        )
+        return NoUsableAccount(sentence)
+    if all(account.daily_items_added >= vendor.rate_limit_daily for account in usable):
+        midnight = datetime.combine(vendors_today() + timedelta(days=1), time.min, VENDORS_DAY)
+        sentence = (
+            f"Every account of {vendor.name} has added its {vendor.rate_limit_daily} items of "
+            "today; the item goes on after midnight in London."
+        )
+        return NoAccountFree(sentence, midnight - timezone.now())
+    return NoAccountFree(
+        f"Every account of {vendor.name} is busy; the item goes on as soon as one is free.",
+        BUSY_RECHECK,
+    )
+
+
+def release_account(job_id: uuid.UUID) -> None:
+    VendorAccount.objects.filter(held_by=job_id).update(held_by=None)
+
+
+def set_aside(account: VendorAccount, reason: str) -> None:
+    """The vendor refuses this account: no job uses it until a person unblocks it."""
+    VendorAccount.objects.filter(pk=account.pk).update(
+        is_blocked=True, blocked_at=timezone.now(), blocked_reason=reason[:500], session_data=None
+    )
+
+
+def unblock(accounts: QuerySet[VendorAccount]) -> int:
+    """A person says that the vendor takes these accounts again. Returns how many were blocked."""
+    blocked = VendorAccount.objects.filter(pk__in=accounts.values("pk"), is_blocked=True)
+    return blocked.update(is_blocked=False, blocked_at=None, blocked_reason="")
+
+
+def count_use(account_id: uuid.UUID) -> None:
+    """One more item added by this account. Part of the transaction that completes the item."""
+    usage, _ = AccountUsage.objects.get_or_create(account_id=account_id, day=vendors_today())
+    AccountUsage.objects.filter(pk=usage.pk).update(items_added=F("items_added") + 1)
+    VendorAccount.objects.filter(pk=account_id).update(
+        total_items_added=F("total_items_added") + 1, last_used_at=timezone.now()
+    )

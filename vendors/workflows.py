@@ -1,0 +1,219 @@
+"""The cart_add workflow: reserve an account, add to the cart in a browser, see it in the cart.
+
+`add_to_cart` is one step because "it is in the cart" is one fact: every attempt ends by reading the
+cart, and a second attempt begins by reading it.
+"""
+
+import atexit
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import timedelta
+from functools import cache
+from typing import Any
+from uuid import uuid4
+
+from django.conf import settings
+from django.utils import timezone
+
+from automation import errors
+from automation.guard import NetworkPolicy
+from automation.host import BrowserHost
+from automation.session import BrowserSession, SessionSpec
+from automation.shop import flow
+from automation.shop.request import AddIntent, AddResult, CartRequest, Credentials
+from automation.site import Site
+from jobs.context import StepContext
+from jobs.errors import Becomes, BusinessError, Stopped, TransientError
+from jobs.models import Artifact
+from jobs.plans import (
+    Chain,
+    Done,
+    Outcome,
+    Postpone,
+    StepPlan,
+    Workflow,
+    register_workflow,
+    step_handler,
+)
+from vendors import pool
+from vendors.cart_queue import CART_ADD, follow_job
+from vendors.errors import NoAccountFree, NoUsableAccount
+from vendors.models import QueueItem, VendorAccount
+from vendors.sessions import SavedSession
+
+# A vendor that says 429 without saying for how long.
+RATE_LIMITED_PAUSE = timedelta(seconds=60)
+
+
+def plan_cart_add(params: Mapping[str, Any]) -> Chain:
+    return [
+        [StepPlan("reserve_account", "Reserve an account", "vendors.reserve_account")],
+        [StepPlan("add_to_cart", "Add to the cart", "vendors.add_to_cart", weight=9)],
+    ]
+
+
+register_workflow(Workflow(CART_ADD, 1, plan_cart_add, follow_job))
+
+
+@step_handler("vendors.reserve_account", time_limit=timedelta(seconds=10))
+def reserve_account(context: StepContext) -> Outcome:
+    item = _item(context)
+    account = _reserve(item, context)
+    if isinstance(account, Postpone):
+        return account
+    return Done({"account": str(account.pk)})
+
+
+@step_handler("vendors.add_to_cart", time_limit=timedelta(seconds=120))
+def add_to_cart(context: StepContext) -> Outcome:
+    item = _item(context)
+    account = _reserve(item, context)
+    if isinstance(account, Postpone):
+        return account
+    site = item.vendor.site()
+    session = SavedSession.of(account)
+    request = CartRequest(
+        product_url=item.product_url,
+        quantity=item.quantity,
+        variant=item.product_data.get("variant"),
+        product_name=item.product_name,
+    )
+    credentials = Credentials(account.email, account.password)
+    version = uuid4().hex
+
+    async def add(browser: BrowserSession) -> tuple[AddResult, Mapping[str, Any]]:
+        async def checkpoint(intent: AddIntent) -> None:
+            await browser.call(_save_intent, context, account, intent)
+
+        result = await flow.add_to_cart(
+            browser,
+            site,
+            credentials,
+            request,
+            known_cart=session.known_cart if session else None,
+            intent=_saved_intent(context, account),
+            checkpoint=checkpoint,
+        )
+        browser.version = version
+        return result, await browser.storage_state()
+
+    try:
+        result, storage_state = get_browser_host().run(
+            add,
+            _spec(site, account, session, credentials),
+            timeout=context.time_limit,
+            stop=context.stop,
+            on_phase=_PhaseReporter(context),
+        )
+    except errors.AutomationError as error:
+        _keep_evidence(context, error)
+        return _decide_outcome(error, account)
+    SavedSession(storage_state, version, result.cart, timezone.now()).save(account)
+    return Done(
+        {
+            "account": str(account.pk),
+            "quantity": request.quantity,
+            "line": asdict(result.line),
+            "signed_in": result.signed_in,
+        }
+    )
+
+
+def _item(context: StepContext) -> QueueItem:
+    items = QueueItem.objects.select_related("vendor")
+    return items.get(pk=context.job_params["queue_item"])
+
+
+def _reserve(item: QueueItem, context: StepContext) -> VendorAccount | Postpone:
+    try:
+        return pool.reserve_account(item.vendor, context.job_id)
+    except NoAccountFree as error:
+        return Postpone(error.come_again_in, str(error))
+    except NoUsableAccount as error:
+        raise BusinessError(error.code, str(error), Becomes.MANUAL) from error
+
+
+def _spec(
+    site: Site, account: VendorAccount, session: SavedSession | None, credentials: Credentials
+) -> SessionSpec:
+    return SessionSpec(
+        key=str(account.pk),
+        network=NetworkPolicy(
+            domains=(site.domain, *site.allowed_domains), allow_private=site.allow_private_network
+        ),
+        storage_state=dict(session.storage_state) if session else None,
+        version=session.version if session else None,
+        secrets=(credentials.password,),
+    )
+
+
+def _save_intent(context: StepContext, account: VendorAccount, intent: AddIntent) -> None:
+    context.save_checkpoint({"account": str(account.pk), "intent": intent.to_data()})
+
+
+def _saved_intent(context: StepContext, account: VendorAccount) -> AddIntent | None:
+    """What a former attempt was about to do, if it was with this account."""
+    checkpoint = context.checkpoint
+    if checkpoint is None or checkpoint["account"] != str(account.pk):
+        return None
+    return AddIntent.from_data(checkpoint["intent"])
+
+
+def _decide_outcome(error: errors.AutomationError, account: VendorAccount) -> Outcome:
+    """What becomes of the item after the site, the network or the browser said no.
+
+    Returns a Postpone, or raises what the runner acts on.
+    """
+    sentence = str(error)
+    match error:
+        case errors.RateLimited():
+            wait = error.retry_after_seconds
+            return Postpone(timedelta(seconds=wait) if wait else RATE_LIMITED_PAUSE, sentence)
+        case errors.StepStopped():
+            raise Stopped from error
+        case errors.AccountBlocked() | errors.WrongCredentials():
+            # The next attempt reserves another account, or finds that there is none.
+            pool.set_aside(account, sentence)
+            raise TransientError(error.code, sentence) from error
+        case errors.CaptchaSeen():
+            raise BusinessError(error.code, sentence, Becomes.MANUAL) from error
+        case errors.BusinessError():
+            raise BusinessError(error.code, sentence) from error
+    raise TransientError(error.code, sentence) from error
+
+
+def _keep_evidence(context: StepContext, error: errors.AutomationError) -> None:
+    evidence = error.evidence
+    if evidence is None:
+        return
+    if evidence.screenshot:
+        context.keep_artifact(Artifact.Kind.SCREENSHOT, "screenshot.png", evidence.screenshot)
+    context.keep_artifact(Artifact.Kind.PAGE, "page.html", evidence.dom.encode())
+    context.keep_artifact(Artifact.Kind.CONSOLE, "console.json", _json(evidence.console))
+    context.keep_artifact(Artifact.Kind.NETWORK, "network.json", _json(evidence.network))
+
+
+def _json(rows: Any) -> bytes:
+    return json.dumps(list(rows), indent=1, default=str).encode()
+
+
+class _PhaseReporter:
+    """Turns the flow's phases into the step's progress. How many a shop needs is not known before,
+    so each phase closes a quarter of what is left."""
+
+    def __init__(self, context: StepContext) -> None:
+        self._context = context
+        self._left = 100.0
+
+    def __call__(self, phase: str) -> None:
+        self._left *= 0.75
+        self._context.progress(round(100 - self._left), phase)
+
+
+@cache
+def get_browser_host() -> BrowserHost:
+    """This worker process's browser; it starts with the first step that needs it."""
+    host = BrowserHost(executable_path=settings.CHROMIUM_PATH)
+    atexit.register(host.close)
+    return host
