@@ -210,25 +210,27 @@ class Demo:
                 yield from message.get("items", ())
 
     def _show_result(self, requests: list[Wish], gained: Counter[CartLine]) -> bool:
-        table = Table(title="What was asked for, and what the shops' own ledgers say")
-        headings = ("Request", "Because", "Status", "Account", "Time to cart", "Shop's ledger", "")
-        for heading in headings:
-            table.add_column(heading, justify="right" if heading == "Time to cart" else "left")
+        table = Table(
+            title="What was asked for, and what the shops' own ledgers say", padding=(0, 1)
+        )
+        table.add_column("Request", ratio=5)
+        table.add_column("Became", ratio=5)
+        table.add_column("In", justify="right", no_wrap=True)
+        table.add_column("The shop's ledger", ratio=3)
+        table.add_column("")
         agreed = True
         for wish in requests:
-            line = (wish.row.get("account_email") or "", wish.row["product_url"], _variant(wish))
-            in_cart = gained.pop(line, 0)
+            account = wish.row.get("account_email")
+            in_cart = gained.pop((account or "", wish.row["product_url"], _variant(wish)), 0)
             expected = wish.quantity if wish.row.get("status") == "completed" else 0
             agreed &= in_cart == expected
             seconds = wish.seconds_to_cart
             table.add_row(
-                f"{wish.label}\n[dim]{wish.shop}[/dim]",
-                wish.why,
-                wish.refusal or _status(wish.row),
-                wish.row.get("account_email") or "–",
+                f"{wish.label}\n[dim]{wish.shop}: {wish.why}[/dim]",
+                wish.refusal or _became(wish.row),
                 f"{seconds:.1f} s" if seconds is not None and expected else "–",
-                f"{in_cart} in the cart" if in_cart else "nothing",
-                "[green]agrees[/green]" if in_cart == expected else "[red]DIFFERS[/red]",
+                f"{in_cart} in the cart" if in_cart else "nothing in a cart",
+                "[green]✓[/green]" if in_cart == expected else "[red]✗[/red]",
             )
         self.console.print(table)
         if gained:  # lines that no request accounts for
@@ -240,10 +242,10 @@ def _add_task(progress: Progress, wish: Wish) -> TaskID:
     return progress.add_task(wish.label, total=100, phase="queued")
 
 
-def _status(row: Mapping[str, Any]) -> str:
-    status = str(row["status"]).replace("_", " ")
-    reason = row.get("error_message")
-    return f"{status}\n[dim]{reason}[/dim]" if reason else status
+def _became(row: Mapping[str, Any]) -> str:
+    """The status, and below it the account or the reason."""
+    below = row.get("error_message") or row.get("account_email") or ""
+    return f"{str(row['status']).replace('_', ' ')}\n[dim]{below}[/dim]"
 
 
 def _variant(wish: Wish) -> str:

@@ -1,7 +1,8 @@
 """Settings of every process, read from the environment with typed getters.
 
-`./run` sets what is missing on a developer's machine; a deployment sets SECRET_KEY, CREDENTIAL_KEYS,
-DATABASE_URL, REDIS_URL and PUBLIC_URL. A missing one stops the process here, by name.
+`./run` sets what is missing on a developer's machine; a deployment sets SECRET_KEY,
+CREDENTIAL_KEYS, DATABASE_URL, REDIS_URL and PUBLIC_URL. A missing one stops the process here, by
+name.
 """
 
 from datetime import timedelta

@@ -37,14 +37,15 @@ def status_badge(row: Any, colours: Mapping[Any, str]) -> str:
 def time_column(name: str) -> Callable[[Model], str]:
     """A list's column of a time, short enough to stand in one line."""
 
-    @display(description=capfirst(name.replace("_", " ")), ordering=name)
     def column(row: Model) -> str:
         time = getattr(row, name)
         shown = date_format(localtime(time), "j M, H:i:s") if time else "-"
         return format_html('<span class="whitespace-nowrap">{}</span>', shown)
 
     column.__name__ = name
-    return column
+    described = display(description=capfirst(name.replace("_", " ")), ordering=name)
+    shown_column: Callable[[Model], str] = described(column)
+    return shown_column
 
 
 def shortened(text: Any) -> str:

@@ -62,6 +62,8 @@ async def read(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T
 class LiveConsumer(AsyncWebsocketConsumer, ABC):
     """One connection. Accepted before it is judged: only then can a close code say why."""
 
+    task: asyncio.Task[None] | None = None
+
     @property
     @abstractmethod
     def group(self) -> str:
@@ -86,11 +88,10 @@ class LiveConsumer(AsyncWebsocketConsumer, ABC):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.woken = asyncio.Event()
-        self.task: asyncio.Task[None] | None = None
         try:
             await super().__call__(scope, receive, send)
         finally:
-            if self.task:  # also when the channel layer failed: then nobody calls `disconnect`
+            if self.task:  # not in `disconnect`, which nobody calls when something failed
                 self.task.cancel()
 
     async def connect(self) -> None:

@@ -48,8 +48,8 @@ class StepContext:
     def output_of(self, name: str) -> Mapping[str, Any]:
         """The output of the job's completed step `name`; raises Step.DoesNotExist."""
         outputs = Step.objects.filter(job_id=self.job_id, name=name, status=Status.COMPLETED)
-        output: Mapping[str, Any] = outputs.values_list("output", flat=True).get()
-        return output
+        output: Any = outputs.values_list("output", flat=True).get()
+        return dict(output)
 
     def progress(self, percent: int, phase: str) -> None:
         steps.report_progress(self.claim, percent, phase)

@@ -15,18 +15,21 @@ from redis.exceptions import RedisError
 log = structlog.get_logger(__name__)
 
 AWAY = (RedisError, OSError)
-PAUSE_SECONDS = 1.0
+PAUSE_SECONDS = 2.0
 
 
 class HintLayer(RedisChannelLayer):
     """Sending still raises: who sends knows what to do about it."""
 
     async def receive(self, channel: str) -> Any:
+        is_away = False
         while True:
             try:
                 return await super().receive(channel)
             except AWAY as error:
-                log.warning("hints_not_received", error=repr(error))
+                if not is_away:
+                    log.warning("hints_not_received", error=repr(error))
+                is_away = True
                 await asyncio.sleep(PAUSE_SECONDS)
 
     async def group_add(self, group: str, channel: str) -> None:

@@ -103,8 +103,8 @@ def count_waiting_calls(queue: str) -> int:
     """How many wake-up calls for `queue` no worker has taken yet."""
     with current_app.connection_for_write() as connection:
         # Not passive: kombu looks for the key without its prefix then, and finds no queue.
-        declared = connection.default_channel.queue_declare(queue=queue, durable=True)
-    return int(declared.message_count)
+        channel: Any = connection.default_channel
+        return int(channel.queue_declare(queue=queue, durable=True).message_count)
 
 
 async def _tell_pages(job_ids: list[str]) -> None:

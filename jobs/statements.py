@@ -245,12 +245,10 @@ class Orphan:
 
 def claim_next(queue: str, *, worker: str, lease: timedelta) -> ClaimedStep | Orphan | None:
     """The ready step of `queue` that is next in turn, claimed; None when there is none."""
-    with connection.cursor() as cursor:
-        cursor.execute(CLAIM_NEXT, {"queue": queue, "worker": worker, "lease": lease})
-        row = cursor.fetchone()
-    if row is None:
+    rows = _run(CLAIM_NEXT, queue=queue, worker=worker, lease=lease)
+    if not rows:
         return None
-    is_orphan, job_id, *claimed = row
+    is_orphan, job_id, *claimed = rows[0]
     return Orphan(claimed[0], job_id) if is_orphan else _claimed(claimed)
 
 
@@ -266,19 +264,15 @@ def complete_step(
 
     `queues`: which the caller may go on with itself; empty to have everything sent to others.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            COMPLETE,
-            {
-                "step": step.id,
-                "fence": step.fence,
-                "output": json.dumps(output),
-                "queues": list(queues),
-                "worker": worker,
-                "lease": lease,
-            },
-        )
-        rows = cursor.fetchall()
+    rows = _run(
+        COMPLETE,
+        step=step.id,
+        fence=step.fence,
+        output=json.dumps(output),
+        queues=list(queues),
+        worker=worker,
+        lease=lease,
+    )
     if not rows:
         return None
     job_status, _, inline, *following = rows[0]
@@ -291,30 +285,30 @@ def complete_step(
 
 def make_due_ready(most: int) -> list[tuple[uuid.UUID, str]]:
     """Waiting steps whose time has come are ready; the job and the queue of each."""
-    with connection.cursor() as cursor:
-        cursor.execute(MAKE_DUE_READY, {"most": most})
-        return cursor.fetchall()
+    return [(job_id, queue) for job_id, queue in _run(MAKE_DUE_READY, most=most)]
 
 
 def make_job_ready(job_id: uuid.UUID) -> list[tuple[uuid.UUID, str]]:
     """The same for the waiting steps of one job, due or not."""
-    with connection.cursor() as cursor:
-        cursor.execute(MAKE_JOB_READY, {"job": job_id, "most": None})
-        return cursor.fetchall()
+    rows = _run(MAKE_JOB_READY, job=job_id, most=None)
+    return [(job_id, queue) for job_id, queue in rows]
 
 
 def renew_leases(held: Collection[Claim], *, lease: timedelta) -> set[Claim]:
     """Renews the leases of these claims; those that are not returned are lost."""
+    rows = _run(
+        RENEW_LEASES,
+        steps=[step_id for step_id, _ in held],
+        fences=[fence for _, fence in held],
+        lease=lease,
+    )
+    return {(step_id, fence) for step_id, fence in rows}
+
+
+def _run(statement: str, **values: Any) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
-        cursor.execute(
-            RENEW_LEASES,
-            {
-                "steps": [step_id for step_id, _ in held],
-                "fences": [fence for _, fence in held],
-                "lease": lease,
-            },
-        )
-        return set(cursor.fetchall())
+        cursor.execute(statement, values)
+        return list(cursor.fetchall())
 
 
 def _claimed(row: Sequence[Any]) -> ClaimedStep:

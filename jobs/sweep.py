@@ -4,6 +4,7 @@ Whatever was lost (a Celery message, a worker, the broker's whole memory) is fou
 rows alone. Several sweeps may run at once; each row is taken by one of them.
 """
 
+import uuid
 from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
@@ -53,7 +54,7 @@ def recover_expired() -> int:
     return sum(_recover_alone(pk) for pk in list(expired.values_list("pk", flat=True)[:BATCH]))
 
 
-def _recover_alone(pk: object) -> bool:
+def _recover_alone(pk: uuid.UUID) -> bool:
     try:
         return _recover(pk)
     except Exception:
@@ -61,7 +62,7 @@ def _recover_alone(pk: object) -> bool:
         return False
 
 
-def _recover(pk: object) -> bool:
+def _recover(pk: uuid.UUID) -> bool:
     with transaction.atomic():
         expired = Step.objects.filter(pk=pk, status=Status.RUNNING, lease_expires_at__lt=Now())
         step = expired.select_for_update(skip_locked=True, of=("self",)).first()

@@ -139,15 +139,7 @@ class AccountInline(ReadOnly, ShowsAccount, TabularInline):
 @admin.register(Vendor)
 class VendorAdmin(ModelAdmin):
     form = VendorForm
-    list_display = [
-        "name",
-        "domain",
-        "health",
-        "accounts",
-        "handled_by",
-        "requires_captcha",
-        "items_today",
-    ]
+    list_display = ["name", "domain", "health", "accounts", "handled_by", "items_today"]
     list_filter = [AccountHealthFilter, "can_automate", "requires_captcha", "is_prioritized"]
     search_fields = ["name", "domain"]
     inlines = [AccountInline]
@@ -199,11 +191,13 @@ class VendorAdmin(ModelAdmin):
 
     @display(description="Accounts", ordering="account_count")
     def accounts(self, vendor: Vendor) -> str:
-        blocked = f", {vendor.blocked_accounts} blocked" if vendor.blocked_accounts else ""
+        blocked = f" ({vendor.blocked_accounts} blocked)" if vendor.blocked_accounts else ""
         return f"{vendor.account_count}{blocked}"
 
     @display(description="Added by")
     def handled_by(self, vendor: Vendor) -> str:
+        if vendor.requires_captcha:
+            return "A person (captcha)"
         return "A person" if vendor.why_manual() else "Automation"
 
     @display(description="Automation")

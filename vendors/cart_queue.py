@@ -153,7 +153,7 @@ def _wake_next(vendor_id: str) -> None:
     """An account of this vendor is free: the item that waits longest need not wait on. After the
     commit, as it locks another job; should it never happen, the item's own time comes."""
     waiting = Job.objects.filter(
-        queue_item__vendor=vendor_id,
+        queue_item__vendor_id=vendor_id,
         queue_item__status=QueueItem.Status.PENDING,
         steps__name="reserve_account",
         steps__status=Status.WAITING,

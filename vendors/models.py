@@ -1,4 +1,4 @@
-"""The PRD's tables (section 7), under its names. Columns it does not have say why they are there."""
+"""The PRD's tables (section 7), under its names. A column that it does not have says why it is here."""
 
 from __future__ import annotations
 

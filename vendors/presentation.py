@@ -13,7 +13,6 @@ from jobs.subjects import Fact, Subject, register_subject
 from vendors.cart_queue import CART_ADD
 from vendors.models import VENDORS_DAY, QueueItem, vendors_today
 
-
 # Large, and secret or of no use here; a saved session alone is tens of kilobytes.
 UNUSED = ("vendor__selectors", "assigned_account__password", "assigned_account__session_data")
 UNUSED_OF_JOB = ("job__params", "job__result")
@@ -90,7 +89,7 @@ def page_of(item: QueueItem) -> str:
 ADVICE = {
     "captcha": "Open the product at the shop and add it by hand, signed in as one of our accounts.",
     "manual_vendor": "Open the product at the shop and add it by hand.",
-    "no_usable_account": "Unblock an account of this vendor or add one, and send the request again.",
+    "no_usable_account": "Unblock an account of this vendor or add one, then send it again.",
     "account_blocked": "Sign in by hand to see what the shop wants, then unblock the account.",
     "wrong_credentials": "Correct the account's password here and unblock it.",
     "out_of_stock": "Order it elsewhere, or send the request again when the shop has it.",
@@ -99,8 +98,8 @@ ADVICE = {
     "product_not_found": "Look the product up at the shop, and send its new address.",
     "address_refused": "Check the product's address. If the shop needs that host, allow it in the "
     "vendor's data.",
-    "page_changed": "Compare the screenshot with the vendor's selectors, correct them, and send the "
-    "request again.",
+    "page_changed": "Compare the screenshot with the vendor's selectors and correct these; then "
+    "send it again.",
     "cart_mismatch": "Look into the account's cart at the shop before sending the request again.",
 }
 ANY_FAILURE = "Look at the evidence below, and send the request again when the cause is gone."

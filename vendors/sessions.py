@@ -1,7 +1,7 @@
 """An account's saved session: how a browser goes on as that account, and what its cart held.
 
-It impersonates the account, so it stands sealed in `vendor_accounts.session_data`. Its version tells
-a browser context that is still open from one that somebody else has gone on with since.
+It impersonates the account, so it stands sealed in `vendor_accounts.session_data`. Its version
+tells a browser context that is still open from one that somebody else has gone on with since.
 """
 
 from collections.abc import Mapping
