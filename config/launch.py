@@ -158,7 +158,7 @@ def manage(arguments: Sequence[str]) -> int:
     if run := find_running(data):
         if not run["addresses"]:
             raise LaunchError("still_starting", "Cartwright is still starting. Try again then.")
-        return call(command, base_environment(data) | run["addresses"])
+        return call(command, run["addresses"] | base_environment(data))
     with claim(data, "manage") as publish, servers(data) as environment:
         publish(addresses_in(environment))
         return call(command, environment)

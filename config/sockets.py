@@ -15,7 +15,7 @@ from django.conf import settings
 from django.contrib.auth import get_user
 from django.http import HttpRequest, parse_cookie
 from django.http.request import split_domain_port, validate_host
-from django.urls import path
+from django.urls import path, re_path
 
 from accounts.api.authentication import KEYWORD, find_api_key
 from accounts.models import User
@@ -26,6 +26,7 @@ websocket_patterns = [
     path("ws/jobs/", JobListConsumer.as_asgi()),
     path("ws/jobs/<uuid:job_id>/", JobConsumer.as_asgi()),
     path("ws/queue/", QueueConsumer.as_asgi()),
+    re_path("", WebsocketDenier.as_asgi()),  # else every stray request is an exception in the log
 ]
 
 

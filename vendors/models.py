@@ -1,4 +1,4 @@
-"""The PRD's tables (section 7), under its names. A column that it does not have says why it is here."""
+"""The PRD's tables (section 7), under its names. Columns that it does not have say why."""
 
 from __future__ import annotations
 

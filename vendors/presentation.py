@@ -89,7 +89,7 @@ def page_of(item: QueueItem) -> str:
 ADVICE = {
     "captcha": "Open the product at the shop and add it by hand, signed in as one of our accounts.",
     "manual_vendor": "Open the product at the shop and add it by hand.",
-    "no_usable_account": "Unblock an account of this vendor or add one, then send it again.",
+    "no_usable_account": "Unblock or add an account of this vendor, then send the request again.",
     "account_blocked": "Sign in by hand to see what the shop wants, then unblock the account.",
     "wrong_credentials": "Correct the account's password here and unblock it.",
     "out_of_stock": "Order it elsewhere, or send the request again when the shop has it.",
@@ -98,8 +98,7 @@ ADVICE = {
     "product_not_found": "Look the product up at the shop, and send its new address.",
     "address_refused": "Check the product's address. If the shop needs that host, allow it in the "
     "vendor's data.",
-    "page_changed": "Compare the screenshot with the vendor's selectors and correct these; then "
-    "send it again.",
+    "page_changed": "Correct the vendor's selectors by the screenshot; then send the request again.",
     "cart_mismatch": "Look into the account's cart at the shop before sending the request again.",
 }
 ANY_FAILURE = "Look at the evidence below, and send the request again when the cause is gone."

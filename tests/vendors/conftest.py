@@ -7,7 +7,6 @@ import pytest
 from rest_framework.test import APIClient
 
 from accounts.models import ApiKey, User
-from jobs import live
 from jobs.models import Event, Job, Step
 from vendors.models import CartItem, QueueItem, Vendor, VendorAccount
 
@@ -71,9 +70,3 @@ def nothing_happens(db, django_capture_on_commit_callbacks) -> Nothing:
         assert sent == []
 
     return watch
-
-
-@pytest.fixture(autouse=True)
-def _hints_are_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where a test commits for real."""
-    monkeypatch.setattr(live.messenger, "post", lambda *_, **__: None)

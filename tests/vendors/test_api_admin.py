@@ -187,6 +187,47 @@ def test_domain_is_taken_once(admin_api, nothing_happens):
     assert (answer.status_code, answer.json()["code"]) == (409, "VENDOR_EXISTS")
 
 
+def test_put_replaces_the_whole_of_a_vendor(admin_api, vendor):
+    answer = admin_api.put(
+        f"{VENDORS}/{vendor.pk}", {"name": "New", "domain": "new.example"}, "json"
+    )
+
+    vendor.refresh_from_db()
+    assert answer.status_code == 200, answer.json()
+    assert (vendor.name, vendor.domain, vendor.login_url, vendor.selectors) == (
+        *("New", "new.example", None, {}),
+    )
+    assert answer.json()["rate_limit_daily"] == 50
+
+
+def test_put_of_wrong_data_changes_nothing(admin_api, vendor, nothing_happens):
+    body = {"name": "New", "domain": "new.example", "cart_url": "https://other.example/cart"}
+
+    with nothing_happens():
+        answer = admin_api.put(f"{VENDORS}/{vendor.pk}", body, "json")
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "INVALID_REQUEST")
+    assert Vendor.objects.get().name == "Vendor Co"
+
+
+def test_domain_of_another_vendor_is_not_taken_over(admin_api, vendor):
+    other = Vendor.objects.create(name="Other", domain="other.example")
+    body = {"name": "New", "domain": vendor.domain}
+
+    answer = admin_api.put(f"{VENDORS}/{other.pk}", body, "json")
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "VENDOR_EXISTS")
+    other.refresh_from_db()
+    assert (other.name, other.domain) == ("Other", "other.example")
+
+
+@pytest.mark.parametrize("vendor_id", ["nobody", "01a1fe3a-5ba7-71b3-b328-a40841636d78"])
+def test_unknown_vendor_is_not_found(admin_api, vendor_id):
+    answer = admin_api.put(f"{VENDORS}/{vendor_id}", DOCUMENTS_EXAMPLE, "json")
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "NOT_FOUND")
+
+
 @pytest.mark.django_db(transaction=True)
 def test_two_requests_for_one_domain_at_once_make_one_vendor():
     operations = User.objects.create_user("operations", is_staff=True)

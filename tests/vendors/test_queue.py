@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jobs import steps
+from jobs import live, steps
 from jobs.errors import BusinessError, TransientError
 from jobs.models import Job, Status, Step
 from jobs.statements import ClaimedStep
@@ -18,6 +18,11 @@ from vendors.models import AccountUsage, CartItem, QueueItem, VendorAccount
 URL = "https://vendor.example/product/1"
 RUN = {"queues": ["steps"], "worker": "test"}
 LINE = {"name": "Gel pen, black", "quantity": 2}
+
+
+@pytest.fixture(autouse=True)
+def _hints_are_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live.messenger, "post", lambda *_, **__: None)
 
 
 def queued(vendor, **request: Any) -> QueueItem:

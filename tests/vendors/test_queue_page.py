@@ -1,5 +1,7 @@
 """The queue: its rows, its page in a browser, and its websocket as ERPNext would follow it."""
 
+# ruff: noqa: F401, F811  fixtures come by import
+
 import asyncio
 import json
 import re
@@ -16,7 +18,7 @@ from jobs import plans, steps
 from jobs.errors import BusinessError, TransientError
 from jobs.models import Step
 from jobs.runner import runner
-from tests.live_site import (  # noqa: F401  fixtures
+from tests.live_site import (
     STATIC_FILES_WARN,
     alice,
     live_site,
@@ -52,7 +54,7 @@ def add(monkeypatch):
     add = Add()
     handler = plans.Handler(
         "vendors.add_to_cart",
-        lambda context: add.run(context),
+        lambda context: add.run(context),  # noqa: PLW0108  looked up when it is called
         timedelta(seconds=10),
         plans.RetryPolicy(spread=0, first_delay=timedelta(seconds=50)),
     )
@@ -65,6 +67,11 @@ def staff(alice):
     client = Client()
     client.force_login(alice)
     return client
+
+
+def output_for(item):
+    account = str(item.assigned_account_id)
+    return {"account": account, "quantity": item.quantity, "line": {"name": str(item)}}
 
 
 def put(vendor, name="Blue Widget", **options):

@@ -204,6 +204,26 @@ VENDOR_DATA = {
     "allowed_domains": ["cdn.vendor-assets.com"],
 }
 
+VENDOR_REFUSALS = {
+    400: refused(
+        "Nothing was stored. `fields` has a sentence for each part that is wrong.",
+        (
+            "INVALID_REQUEST",
+            "selectors.add_to_crat: add_to_crat is no known part of a page. Did you mean "
+            "add_to_cart?",
+        ),
+    ),
+    **ADMINS_ONLY,
+    409: refused(
+        "The domain is taken.",
+        ("VENDOR_EXISTS", "A vendor with this domain exists already."),
+    ),
+}
+VENDOR_EXAMPLES = [
+    request(VENDOR_DATA),
+    response({"id": VENDOR, **VENDOR_DATA, "created_at": "2025-12-02T10:00:00Z"}),
+]
+
 create_vendor = extend_schema(
     operation_id="create_vendor",
     summary="Set a vendor up",
@@ -212,26 +232,22 @@ create_vendor = extend_schema(
     "stands for the chosen value of an option.",
     tags=["admin"],
     request=VendorSerializer,
+    responses={201: VendorSerializer, **VENDOR_REFUSALS},
+    examples=VENDOR_EXAMPLES,
+)
+
+update_vendor = extend_schema(
+    operation_id="update_vendor",
+    summary="Replace a vendor's data",
+    description="The whole is replaced: what is not sent has its default again.",
+    tags=["admin"],
+    request=VendorSerializer,
     responses={
-        201: VendorSerializer,
-        400: refused(
-            "Nothing was stored. `fields` has a sentence for each part that is wrong.",
-            (
-                "INVALID_REQUEST",
-                "selectors.add_to_crat: add_to_crat is no known part of a page. Did you mean "
-                "add_to_cart?",
-            ),
-        ),
-        **ADMINS_ONLY,
-        409: refused(
-            "The domain is taken.",
-            ("VENDOR_EXISTS", "A vendor with this domain exists already."),
-        ),
+        200: VendorSerializer,
+        404: refused("There is no such vendor.", ("NOT_FOUND", "There is nothing of this id.")),
+        **VENDOR_REFUSALS,
     },
-    examples=[
-        request(VENDOR_DATA),
-        response({"id": VENDOR, **VENDOR_DATA, "created_at": "2025-12-02T10:00:00Z"}),
-    ],
+    examples=VENDOR_EXAMPLES,
 )
 
 ACCOUNT_ROW = {

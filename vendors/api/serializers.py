@@ -122,6 +122,15 @@ class VendorSerializer(serializers.ModelSerializer[Vendor]):
             raise serializers.ValidationError(problems)
         return attrs
 
+    def update(self, instance: Vendor, validated_data: dict[str, Any]) -> Vendor:
+        """PUT replaces the whole: what is not sent has its default again."""
+        defaults = {
+            field.name: field.get_default()
+            for field in Vendor._meta.concrete_fields
+            if field.name in self.fields and not self.fields[field.name].read_only
+        }
+        return super().update(instance, defaults | validated_data)
+
 
 class VendorRowSerializer(serializers.ModelSerializer[Vendor]):
     account_count = serializers.IntegerField()

@@ -6,7 +6,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema_view
 from rest_framework import status
-from rest_framework.generics import CreateAPIView, RetrieveAPIView
+from rest_framework.generics import CreateAPIView, RetrieveAPIView, UpdateAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
@@ -27,6 +27,8 @@ from vendors.api.serializers import (
 )
 from vendors.errors import RequestRefused
 from vendors.models import QueueItem, Vendor, VendorAccount
+
+DOMAIN_TAKEN = "A vendor with this domain exists already."
 
 
 class CartAddView(APIView):
@@ -84,7 +86,21 @@ class VendorsView(CreateAPIView[Vendor]):
         return super().post(request, *args, **kwargs)
 
     def perform_create(self, serializer: BaseSerializer[Vendor]) -> None:
-        save_new(serializer, "VENDOR_EXISTS", "A vendor with this domain exists already.")
+        save_unique(serializer, "VENDOR_EXISTS", DOMAIN_TAKEN)
+
+
+class VendorView(UpdateAPIView[Vendor]):
+    permission_classes = [IsAdmin]
+    serializer_class = VendorSerializer
+    queryset = Vendor.objects.all()
+    http_method_names = ["put", "options"]
+
+    @schema.update_vendor
+    def put(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().put(request, *args, **kwargs)
+
+    def perform_update(self, serializer: BaseSerializer[Vendor]) -> None:
+        save_unique(serializer, "VENDOR_EXISTS", DOMAIN_TAKEN)
 
 
 class AccountsView(CreateAPIView[VendorAccount]):
@@ -112,7 +128,7 @@ class AccountsView(CreateAPIView[VendorAccount]):
         return super().post(request, *args, **kwargs)
 
     def perform_create(self, serializer: BaseSerializer[VendorAccount]) -> None:
-        save_new(serializer, "ACCOUNT_EXISTS", "This vendor has an account of this email.")
+        save_unique(serializer, "ACCOUNT_EXISTS", "This vendor has an account of this email.")
 
 
 @extend_schema_view(get=schema.get_account)
@@ -129,8 +145,8 @@ def described_accounts() -> QuerySet[VendorAccount]:
     return accounts.defer("password", "session_data")
 
 
-def save_new(serializer: BaseSerializer[Any], code: str, sentence: str) -> None:
-    """The database's constraint decides whether it is new: it sees two requests at once too."""
+def save_unique(serializer: BaseSerializer[Any], code: str, sentence: str) -> None:
+    """The database's constraint decides whether it is unique: it sees two requests at once too."""
     try:
         with transaction.atomic():
             serializer.save()
