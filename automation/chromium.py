@@ -151,13 +151,16 @@ class Chromium:
         except (PlaywrightError, OSError) as error:
             for driver in _find_drivers() - others:
                 _kill(driver)
-            raise BrowserDied(f"Playwright's driver did not start: {error}") from error
+            raise BrowserDied(f"Playwright's driver did not start: {_first_line(error)}") from error
         driver = (_find_drivers() - others).pop()
         try:
             browser = await _launch(playwright, executable, images=images)
         except (PlaywrightError, OSError) as error:
             await _end_driver(playwright, driver)
-            raise BrowserDied(f"Chromium at {executable} did not start: {error}") from error
+            raise BrowserDied(
+                f"Chromium at {executable} did not start: {_first_line(error)}. Start it by hand "
+                "to see why, or name another one in CHROMIUM_PATH."
+            ) from error
         log.info("browser_launched", driver=driver.pid, version=browser.version, images=images)
         return cls(playwright, browser, driver, images=images)
 
@@ -198,7 +201,7 @@ def remove_leftovers(older_than_seconds: float = LEFTOVER_SECONDS) -> list[Path]
     if not found:
         return []
     in_use = {
-        profile
+        profile.resolve()
         for process in psutil.process_iter(["cmdline"])
         for profile in _profiles(process.info["cmdline"])
     }
@@ -207,7 +210,7 @@ def remove_leftovers(older_than_seconds: float = LEFTOVER_SECONDS) -> list[Path]
         try:
             status = path.stat()
             ours = status.st_uid == os.getuid()
-            if ours and status.st_mtime < oldest and path not in in_use:
+            if ours and status.st_mtime < oldest and path.resolve() not in in_use:
                 shutil.rmtree(path)
                 removed.append(path)
         except OSError:
@@ -284,3 +287,7 @@ def _profiles(command_line: list[str] | None) -> Iterator[Path]:
     for argument in command_line or ():
         if argument.startswith("--user-data-dir="):
             yield Path(argument.partition("=")[2])
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(".")

@@ -103,13 +103,15 @@ class Caller:
 
         def settle(result: R | None, error: Exception | None) -> None:
             if answer.done():
-                return  # the session was stopped meanwhile
+                return  # stopped meanwhile
             if error is not None:
                 answer.set_exception(error)
             else:
                 answer.set_result(cast("R", result))
 
         def errand() -> None:
+            if answer.done():
+                return  # stopped before it began: nothing is written for a flow that has ended
             try:
                 result = function(*args, **kwargs)
             except Exception as error:  # noqa: BLE001 - it is the flow's to handle

@@ -1,6 +1,6 @@
 """The product's web server in this process, on the tests' database, for sockets and browsers.
 
-Importing modules name the fixtures they use: `from tests.live_site import live_site  # noqa: F401`.
+A test module imports the fixtures it uses by name.
 """
 
 import json
@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import uvicorn
-from channels.db import database_sync_to_async
 from channels.layers import channel_layers
 from django.conf import settings
 from django.test import Client
@@ -73,12 +72,10 @@ class LiveSite:
             headers["Authorization"] = f"token {key}"
         elif user:
             headers["Cookie"] = f"{settings.SESSION_COOKIE_NAME}={await run(log_in, user)}"
-        if key or origin is None:
-            own_origin = None
-        else:
-            own_origin = self.url if origin == "own" else origin
+        if origin == "own":
+            origin = None if key else self.url
         uri = f"ws://{self.host}{path}"
-        async with connect(uri, additional_headers=headers, origin=own_origin) as connection:
+        async with connect(uri, additional_headers=headers, origin=origin) as connection:
             yield Connection(connection)
 
 

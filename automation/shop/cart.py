@@ -16,10 +16,10 @@ from automation.shop.request import CartLine
 
 Lines = tuple[CartLine, ...]
 
-ROWS_REST = 0.3
+ROWS_REST = 0.25
 """Seconds of rest after which the rows that show are the rows there are."""
 
-EMPTY_REST = 0.7
+EMPTY_REST = 0.5
 """The same for an empty cart: many carts say "empty" first and fill afterwards."""
 
 HOPE_REST = 1.5

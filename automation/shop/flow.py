@@ -230,12 +230,12 @@ class _Add:
             return QuantityRefused(
                 f"The shop took {progress.growth} of {self._asked}. {said}{held}"
             )
+        if answer.trouble:
+            return answer.trouble  # what the page makes of a broken answer is no refusal
         if answer.sold_out:
             return OutOfStock(f"The product is out of stock. {said}{held}")
         if answer.refusal:
             return self._refused(f"{said}{held}")
-        if answer.trouble:
-            return answer.trouble
         if not answer.given:
             return SiteTimeout(
                 f"The shop did not answer the add, and the cart does not show it yet. {held}"

@@ -64,8 +64,10 @@ MARK = """(elements, attribute) => {
   elements.forEach((each) => each.setAttribute(attribute, ""));
 }"""
 
+BANNER_PATIENCE_MS = 1_000
+
 BANNER_PAUSE = 1.5
-"""Seconds that an accepted cookie banner may take to go away before it is pressed again."""
+"""Seconds that a cookie banner may take to go away before it is pressed again."""
 
 
 class Session(Protocol):
@@ -184,7 +186,7 @@ class ShopPage:
         }
         self._changed_at = time.monotonic()
         self._complete = False
-        self._banner_pressed_at = 0.0
+        self._banner_tried_at = 0.0
 
     @property
     def _page(self) -> Page:
@@ -220,7 +222,7 @@ class ShopPage:
         self, *wants: str, product: Mapping[str, Sequence[str]] | None = None
     ) -> PageState:
         """Where am I? With `wants`, also what a "login", "product" or "cart" page has."""
-        return (await self._look(wants, product))[0]
+        return (await self._look(wants, product, None, time.monotonic() + PART_PATIENCE))[0]
 
     async def until(
         self,
@@ -228,23 +230,30 @@ class ShopPage:
         *wants: str,
         patience: float = PART_PATIENCE,
         product: Mapping[str, Sequence[str]] | None = None,
+        since: PageState | None = None,
     ) -> PageState:
-        """The first state that is ready, or the last one when patience ends: look which it is."""
+        """The first state that is ready, or the last one when patience ends: look which it is.
+
+        A page whose next document is awaited does not answer; then `since` is the last one known.
+        """
         deadline = time.monotonic() + patience
-        state, signature = await self._look(wants, product)
-        while not ready(state) and time.monotonic() < deadline:
+        state, signature = since, None
+        while True:
             try:
-                state, signature = await self._look(wants, product, signature, deadline=deadline)
+                state, signature = await self._look(wants, product, signature, deadline)
             except SiteTimeout:
-                break  # a page that waits for its next document does not answer
-        return state
+                if state is None:
+                    raise
+                return state
+            if ready(state) or time.monotonic() > deadline:
+                return state
 
     async def _look(
         self,
         wants: Sequence[str],
         product: Mapping[str, Sequence[str]] | None,
-        last: str | None = None,
-        deadline: float | None = None,
+        last: str | None,
+        deadline: float,
     ) -> tuple[PageState, str]:
         reply = await self._ask(
             "look",
@@ -256,8 +265,9 @@ class ShopPage:
         )
         state = PageState.from_answer(reply["answer"])
         self._raise_alarms(state)
-        if state.says("cookie_accept"):
-            await self._accept_cookies()
+        if state.says("cookie_accept") and await self._accept_cookies():
+            # Pressing took its time: look again.
+            return await self._look(wants, product, None, deadline)
         return state, reply["signature"]
 
     def quiet(self, seconds: float) -> bool:
@@ -299,16 +309,19 @@ class ShopPage:
                 "host belongs to the vendor, add it to the vendor's allowed domains."
             )
 
-    async def _accept_cookies(self) -> None:
-        if time.monotonic() - self._banner_pressed_at < BANNER_PAUSE:
-            return
+    async def _accept_cookies(self) -> bool:
+        """Presses the banner away; tells whether it was tried. It may slide in and out slowly."""
+        if time.monotonic() - self._banner_tried_at < BANNER_PAUSE:
+            return False
         try:
-            await self.visible("cookie_accept").click(timeout=PRESS_PATIENCE_MS, no_wait_after=True)
+            await self.visible("cookie_accept").click(
+                timeout=BANNER_PATIENCE_MS, no_wait_after=True
+            )
         except PlaywrightError:
             if self._page.is_closed():
                 raise
-            return  # it went by itself, or is still sliding in: the next look sees it again
-        self._banner_pressed_at = time.monotonic()
+        self._banner_tried_at = time.monotonic()
+        return True
 
     def explain_absence(self, key: str, where: str) -> SiteTrouble:
         """The error for a part that is not there: the server's own words come first."""

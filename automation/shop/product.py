@@ -221,7 +221,7 @@ class ProductPage:
             heard = self._listen(heard, now, before)
             return heard.given
 
-        await self._page.until(hear, "product", patience=ANSWER_PATIENCE)
+        await self._page.until(hear, "product", patience=ANSWER_PATIENCE, since=before)
         if isinstance(heard.trouble, RateLimited):
             raise heard.trouble
         return heard

@@ -355,6 +355,26 @@ def test_nothing_is_written_by_a_flow_that_was_stopped(
     assert (written, outcome) == ([], [StepStopped])
 
 
+def test_call_that_had_not_begun_when_the_flow_ended_does_not_run(
+    shared_host: BrowserHost,
+) -> None:
+    busy = threading.Event()
+    written: list[str] = []
+
+    async def flow(session: BrowserSession) -> None:
+        try:
+            await asyncio.gather(
+                session.call(busy.wait, 20), session.call(written.append, "too late")
+            )
+        finally:
+            busy.set()
+
+    with pytest.raises(SiteTimeout):
+        shared_host.run(flow, spec(), timeout=timedelta(seconds=1))
+
+    assert written == []
+
+
 def test_result_that_comes_with_the_stop_counts(
     shared_host: BrowserHost, stop: threading.Event
 ) -> None:

@@ -1,24 +1,28 @@
 """The websockets, spoken to as any client would: over a real connection to a real server."""
 
+# ruff: noqa: F401, F811  fixtures come by import
+
 import asyncio
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from channels_redis.core import RedisChannelLayer
 from django.contrib.sessions.models import Session
 from django.core.files.storage import FileSystemStorage
+from redis.exceptions import ConnectionError as RedisConnectionError
 from websockets.exceptions import InvalidStatus
 
 from accounts.models import ApiKey, User
-from jobs import consumers, live, snapshots, steps
+from jobs import consumers, hint_layer, live, snapshots, steps
 from jobs.listing import PAGE_SIZE, JobListing
 from jobs.models import Artifact, Job
 from jobs.runner import runner
 from jobs.subjects import Fact, Subject, _describers, register_subject
 from tests.jobs import workflows
 from tests.jobs.workflows import submit_toy
-from tests.live_site import alice, live_site, make_key, run  # noqa: F401  fixtures
+from tests.live_site import alice, live_site, make_key, run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -317,6 +321,14 @@ async def test_job_that_is_deleted_ends_the_socket(live_site, alice, quick_ticks
         assert await connection.close_code() == consumers.NOT_FOUND
 
 
+async def test_unknown_path_is_refused(live_site, alice):
+    with pytest.raises(InvalidStatus) as refusal:
+        async with live_site.socket("/ws/nowhere", user=alice):
+            pass
+
+    assert refusal.value.response.status_code == 403
+
+
 @pytest.mark.parametrize("message", ["{", "[]", "null", '{"type": "resume", "after": "x"}'])
 async def test_nonsense_from_a_client_is_refused(live_site, alice, message):
     job = await run(submit_toy, [["a"]])
@@ -331,6 +343,34 @@ async def test_number_that_is_none_is_refused(live_site, alice):
 
     async with live_site.socket(path_of(job, "?after=x"), user=alice) as connection:
         assert await connection.close_code() == consumers.BAD_REQUEST
+
+
+# --- Without Redis ---------------------------------------------------------------------------
+
+
+async def test_loss_of_the_channel_layer_is_no_loss_of_the_socket(monkeypatch):
+    answers = [RedisConnectionError, OSError, {"type": "job.changed"}]
+
+    async def receive(self, channel):
+        answer = answers.pop(0)
+        if isinstance(answer, dict):
+            return answer
+        raise answer
+
+    async def refuse(self, group, channel):
+        raise RedisConnectionError
+
+    monkeypatch.setattr(hint_layer, "PAUSE_SECONDS", 0)
+    for name, function in (("receive", receive), ("group_add", refuse), ("group_discard", refuse)):
+        monkeypatch.setattr(RedisChannelLayer, name, function)
+    layer = hint_layer.HintLayer()
+
+    await layer.group_add("jobs", "channel")
+    message = await layer.receive("channel")
+    await layer.group_discard("jobs", "channel")
+
+    assert message == {"type": "job.changed"}
+    assert answers == []
 
 
 # --- The list --------------------------------------------------------------------------------

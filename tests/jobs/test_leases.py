@@ -2,7 +2,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, connection, transaction
 
 from jobs import leases, steps
 from jobs.context import StepContext
@@ -11,6 +11,7 @@ from jobs.leases import LeaseKeeper
 from jobs.models import Status, Step
 from jobs.sweep import recover_expired
 from tests.jobs import workflows
+from tests.jobs.rivals import elsewhere
 from tests.jobs.rows import all_rows, get_job, get_step, let_leases_expire
 from tests.jobs.workflows import submit_toy
 
@@ -287,3 +288,22 @@ def test_checkpoint_is_there_for_the_next_attempt():
 
     assert claim("bob").checkpoint == {"clicked": True}
     assert Step.objects.get().attempt == 2
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.xfail(
+    reason="FOR UPDATE where FOR NO KEY UPDATE would do: the insert waits, and two can deadlock"
+)
+@pytest.mark.parametrize("write", ["retry", "fail", "report progress"])
+def test_row_that_refers_to_a_step_can_be_written_beside_its_outcome(write):
+    """A foreign key's check locks what it refers to: an artifact its step and its job."""
+    submit_toy([["a"], ["b"]])
+    a = claim("alice")
+
+    def check_foreign_keys():
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT FROM jobs_step, jobs_job FOR KEY SHARE NOWAIT")
+
+    with transaction.atomic():
+        WRITES[write](a)
+        elsewhere(check_foreign_keys)

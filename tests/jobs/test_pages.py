@@ -1,5 +1,7 @@
 """The pages of jobs: as they are served, and as they live in a browser."""
 
+# ruff: noqa: F401, F811  fixtures come by import
+
 import asyncio
 import json
 import re
@@ -22,7 +24,7 @@ from jobs.runner import runner
 from tests.jobs import workflows
 from tests.jobs.rows import let_waits_end
 from tests.jobs.workflows import submit_toy
-from tests.live_site import STATIC_FILES_WARN, alice, live_site, page, run  # noqa: F401
+from tests.live_site import STATIC_FILES_WARN, alice, live_site, page, run
 
 pytestmark = [pytest.mark.django_db(transaction=True), STATIC_FILES_WARN]
 

@@ -12,6 +12,7 @@ PATHS = {
     "/api/cart/add": {"post"},
     "/api/cart/status/{id}": {"get"},
     "/api/admin/vendors": {"get", "post"},
+    "/api/admin/vendors/{id}": {"put"},
     "/api/admin/accounts": {"get", "post"},
     "/api/admin/accounts/{id}": {"get"},
     "/api/token": {"post"},

@@ -101,7 +101,8 @@ function drawStages() {
   );
   const done = steps.filter((step) => step.status === "completed").length;
   setText(document.getElementById("steps-count"), `${done} of ${steps.length} done`);
-  const stages = Map.groupBy ? Map.groupBy(steps, (step) => step.stage) : groupByStage(steps);
+  const stages = new Map();
+  for (const step of steps) stages.set(step.stage, [...(stages.get(step.stage) ?? []), step]);
   reconcile(
     document.getElementById("stages"),
     [...stages],
@@ -115,12 +116,6 @@ function drawStages() {
       reconcile(part(element, "steps"), group, (step) => step.id, () => clone("step"), drawStep);
     },
   );
-}
-
-function groupByStage(steps) {
-  const stages = new Map();
-  for (const step of steps) stages.set(step.stage, [...(stages.get(step.stage) ?? []), step]);
-  return stages;
 }
 
 function drawStep(element, step) {
