@@ -13,6 +13,7 @@ import socket
 import stat
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import distribution
@@ -63,7 +64,7 @@ def prepare_services(
 
     `durable=False` is for data that nobody will miss after a power cut, such as the tests'.
     """
-    user = _postgres_user()
+    user = _postgres_user(may_create=not environment.get("DATABASE_URL"))
     if user:
         data.chmod(0o711)
     sockets = _socket_folder(data, user)
@@ -175,13 +176,13 @@ def _prepare_valkey(folder: Path) -> tuple[Program, str]:
     return program, f"redis://:{password}@127.0.0.1:{port}/0"
 
 
-def _postgres_user() -> pwd.struct_passwd | None:
+def _postgres_user(*, may_create: bool) -> pwd.struct_passwd | None:
     if os.geteuid() != 0:
         return None
-    try:
+    with suppress(KeyError):
         return pwd.getpwnam(POSTGRES_USER)
-    except KeyError:
-        pass
+    if not may_create:
+        return None
     try:
         command = ["useradd", "--system", "--user-group", "--shell", "/usr/sbin/nologin"]
         path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"

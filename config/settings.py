@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import dj_database_url
 import structlog
+from django.templatetags.static import static
 from django.urls import reverse_lazy
 from environs import Env
 
@@ -41,7 +42,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
-    "whitenoise.runserver_nostatic",
+    "servestatic.runserver_nostatic",
     "django.contrib.staticfiles",
     "django.contrib.postgres",
     "channels",
@@ -56,7 +57,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "servestatic.middleware.ServeStaticMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -132,7 +133,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 
 CHANNEL_LAYERS = {
     "default": {
-        "BACKEND": "channels_redis.core.RedisChannelLayer",
+        "BACKEND": "jobs.hint_layer.HintLayer",
         "CONFIG": {
             # redis-py 8 times out after 5 s, just what channels_redis waits for a message.
             "hosts": [{"address": REDIS_URL, "socket_timeout": None}],
@@ -211,13 +212,16 @@ STORAGES = {
         "OPTIONS": {"location": DATA_DIR / "artifacts"},
     },
 }
-WHITENOISE_USE_FINDERS = True  # served from the packages: nothing to collect
+SERVESTATIC_USE_FINDERS = True  # served from the packages: nothing to collect
 
 UNFOLD = {
     "SITE_TITLE": "Cartwright",
     "SITE_HEADER": "Cartwright",
     "SITE_SUBHEADER": "Buying, carried out",
     "SITE_SYMBOL": "shopping_cart_checkout",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda _: static("jobs/favicon.svg")}
+    ],
     "SITE_URL": reverse_lazy("jobs:list"),
     "SHOW_HISTORY": True,
     "SIDEBAR": {

@@ -64,6 +64,8 @@ class Job(models.Model):
 
     class Meta:
         ordering = ["-id"]
+        # What lists count and filter by. A job's status changes twice; its events do not touch it.
+        indexes = [models.Index(fields=["status", "id"], name="job_status_id")]
         triggers = [
             pgtrigger.FSM(
                 name="job_status",

@@ -8,6 +8,7 @@ a hint and is sent after the commit.
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -189,9 +190,10 @@ def _put_off(
     error: Mapping[str, str] | None = None,
 ) -> None:
     status = Status.WAITING if delay else Status.READY
-    patch = {
+    step = replace(step, attempt=step.attempt - attempts_back)
+    patch: dict[str, Any] = {
         "status": status,
-        "attempt": step.attempt - attempts_back,
+        "attempt": step.attempt,
         "error": error,
         "phase": "",
         "progress": 0,

@@ -24,11 +24,6 @@ from automation.chromium import find_chromium
 from jobs.consumers import read
 from tests.jobs.waiting import wait_until
 
-# WhiteNoise serves static files as a synchronous stream, at which Django warns under ASGI.
-STATIC_FILES_WARN = pytest.mark.filterwarnings(
-    "ignore:StreamingHttpResponse must consume synchronous iterators:Warning"
-)
-
 run = read  # work of the test's own, in a thread: the test itself runs in an event loop
 
 

@@ -193,6 +193,12 @@ class AccountUsage(models.Model):
         return f"{self.items_added} on {self.day}"
 
 
+class QueueItemQuerySet(models.QuerySet["QueueItem"]):
+    def visible_to(self, user: Any) -> QueueItemQuerySet:
+        """Staff see every item, others those they asked for."""
+        return self if user.is_staff else self.filter(created_by=user)
+
+
 class QueueItem(models.Model):
     """A request to put a product into a vendor's cart. Its job carries it out."""
 
@@ -227,6 +233,8 @@ class QueueItem(models.Model):
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(db_default=Now(), editable=False)
     completed_at = models.DateTimeField(null=True, blank=True)
+
+    objects = QueueItemQuerySet.as_manager()
 
     class Meta:
         db_table = "cart_queue"

@@ -23,8 +23,7 @@ class QueueListing(Listing):
     statuses = QueueItem.Status.choices
 
     def visible_to(self, user: Any) -> QuerySet[QueueItem]:
-        """Staff see every item, others those they asked for."""
-        return self._ready(QueueItem.objects.all() if user.is_staff else user_items(user))
+        return self._ready(QueueItem.objects.visible_to(user))
 
     def of_jobs(self, job_ids: Iterable[uuid.UUID]) -> QuerySet[QueueItem]:
         return self._ready(QueueItem.objects.filter(job__in=job_ids))
@@ -73,10 +72,6 @@ class QueueListing(Listing):
         }
 
 
-def user_items(user: Any) -> QuerySet[QueueItem]:
-    return QueueItem.objects.filter(created_by=user)
-
-
 def page_of(item: QueueItem) -> str:
     """Where to read on: its job; what never had one, in the admin."""
     if item.job_id:
@@ -98,7 +93,7 @@ ADVICE = {
     "product_not_found": "Look the product up at the shop, and send its new address.",
     "address_refused": "Check the product's address. If the shop needs that host, allow it in the "
     "vendor's data.",
-    "page_changed": "Correct the vendor's selectors by the screenshot; then send the request again.",
+    "page_changed": "Correct the vendor's selectors by the screenshot, then send it again.",
     "cart_mismatch": "Look into the account's cart at the shop before sending the request again.",
 }
 ANY_FAILURE = "Look at the evidence below, and send the request again when the cause is gone."

@@ -23,7 +23,7 @@ def queue(request: HttpRequest) -> HttpResponse:
     context |= {"title": "Queue", "socket": "/ws/queue/", "cards": CARDS}
     if not context["list"]["rows"]:
         context |= {
-            "vendor": Vendor.objects.order_by("-is_prioritized", "name").first(),
+            "vendor": Vendor.objects.order_by("requires_captcha", "-can_automate", "name").first(),
             "site": settings.PUBLIC_URL.geturl(),
         }
     return render_page(request, "vendors/queue.html", context)

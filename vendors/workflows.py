@@ -4,7 +4,6 @@
 cart, and a second attempt begins by reading it.
 """
 
-import atexit
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from functools import cache
 from typing import Any
 from uuid import uuid4
 
+from celery.signals import worker_shutdown
 from django.conf import settings
 from django.utils import timezone
 
@@ -214,6 +214,10 @@ class _PhaseReporter:
 @cache
 def get_browser_host() -> BrowserHost:
     """This worker process's browser; it starts with the first step that needs it."""
-    host = BrowserHost(executable_path=settings.CHROMIUM_PATH)
-    atexit.register(host.close)
-    return host
+    return BrowserHost(executable_path=settings.CHROMIUM_PATH)
+
+
+@worker_shutdown.connect
+def close_browser(**_: Any) -> None:
+    if get_browser_host.cache_info().currsize:
+        get_browser_host().close()

@@ -1,5 +1,4 @@
 """What the three shops sell. Prices are whole rupees."""
-# ruff: noqa: RUF001 a shop writes a real multiplication sign
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

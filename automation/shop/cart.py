@@ -105,8 +105,7 @@ class CartPage:
                 "updateButton", lambda now: now["place"] is not None, patience=2.0, row=row
             )
             if button["place"] is not None:
-                target = self._page.part("cart_update", button["place"])
-                await self._page.press(target, "cart_update")
+                await self._page.press("cart_update", button["place"])
                 return
         await self._page.until(lambda _: self._page.traffic.sent or self._page.quiet(UPDATE_REST))
         if not self._page.traffic.sent:
@@ -127,7 +126,7 @@ def read_lines(state: PageState) -> Lines | None:
     lines = []
     for row in state.rows or ():
         quantity = (
-            quantity_in_row(row.text.replace(row.name, " ", 1))
+            quantity_in_row(row.text, row.name)
             if row.quantity is None
             else parse_quantity(row.quantity)
         )

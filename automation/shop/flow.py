@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
-from playwright.async_api import Dialog
 from playwright.async_api import TimeoutError as PlaywrightTimeout
 
 from automation.errors import (
@@ -72,27 +71,17 @@ async def add_to_cart(
     Raises the errors of `automation.errors`. After a BusinessError raised past the checkpoint, the
     message says what the cart holds.
     """
-    page = session.page
-    page.on("dialog", _accept_dialog)
-    try:
-        with Traffic(page, site) as traffic:
-            shop = ShopPage(session, site, traffic, credentials)
-            try:
-                return await _Add(shop, request, checkpoint).run(known_cart, intent)
-            except PlaywrightTimeout as error:
-                raise SiteTimeout(f"{site.name} did not let itself be used in time.") from error
-            except SiteTrouble as error:
-                trouble = traffic.refusal()
-                if trouble is None or type(trouble) is type(error):
-                    raise
-                raise trouble from error  # a page half loaded under a 429 only looks changed
-    finally:
-        page.remove_listener("dialog", _accept_dialog)
-
-
-async def _accept_dialog(dialog: Dialog) -> None:
-    """Says yes to what we asked for; Playwright would say no."""
-    await dialog.accept()
+    with Traffic(session.page, site) as traffic:
+        page = ShopPage(session, site, traffic, credentials)
+        try:
+            return await _Add(page, request, checkpoint).run(known_cart, intent)
+        except PlaywrightTimeout as error:
+            raise SiteTimeout(f"{site.name} did not let itself be used in time.") from error
+        except SiteTrouble as error:
+            trouble = traffic.refusal()
+            if trouble is None or type(trouble) is type(error):
+                raise
+            raise trouble from error  # a page half loaded under a 429 only looks changed
 
 
 class _Add:
@@ -115,6 +104,8 @@ class _Add:
             if progress.line is not None and progress.growth == intent.quantity:
                 return self._result(intent.product, progress)
             arrived = progress.growth
+            if arrived:
+                cart = intent.cart_before  # all attempts together are measured from there
         elif known_cart is None:
             cart = await self._read_cart()
         else:
@@ -124,7 +115,7 @@ class _Add:
             # Logging in may have begun another cart, or joined a guest's cart to the account's.
             cart = await self._read_cart()
             await self._open_product()
-        return await self._add(cart, self._request.quantity - arrived, arrived)
+        return await self._add(cart, arrived)
 
     async def _read_cart(self) -> Lines:
         await self._login.open(self._cart.open)
@@ -137,20 +128,22 @@ class _Add:
 
     # ---- adding ---------------------------------------------------------------------------------
 
-    async def _add(self, cart: Lines, quantity: int, arrived: int) -> AddResult:
-        """Brings the product's quantity up by `quantity` from what `cart` holds.
+    async def _add(self, cart: Lines, arrived: int) -> AddResult:
+        """Brings the product's quantity up to what was asked for on top of what `cart` held;
+        `arrived` of it is there already.
 
         Mostly that is one press. Where the product page takes one piece at a time, the rest is
         written into the cart, or pressed for again.
         """
-        pieces = await self._product.prepare(quantity)
+        quantity = self._request.quantity
+        pieces = await self._product.prepare(quantity - arrived)
         aimed = await self._product.aim()
         intent = AddIntent(self._product.product, quantity, cart)
         await self._checkpoint(intent)
         answer = await self._product.press(aimed)
-        progress = await self._verify(intent, pieces, answer)
         confirmed = answer.confirmed
-        expected = pieces
+        expected = arrived + pieces
+        progress = await self._verify(intent, expected, answer)
         while expected < quantity:
             line = progress.line
             if line is not None and await self._cart.can_set(line):
@@ -161,8 +154,7 @@ class _Add:
                 expected += pieces
             progress = await self._verify(intent, expected, answer)
         await self._check_still_signed_in()
-        before = progress.before - arrived
-        return self._result(intent.product, replace(progress, before=before), confirmed=confirmed)
+        return self._result(intent.product, progress, confirmed=confirmed)
 
     async def _press_again(self, missing: int) -> tuple[Answer, int]:
         """One more press on the product page; tells how many pieces it is to add."""
@@ -226,12 +218,12 @@ class _Add:
                 f"The cart holds {progress.now} of this product where {progress.before + expected} "
                 f"were expected. Nothing was taken out: check it by hand. {held}"
             )
+        if answer.trouble:
+            return answer.trouble  # what the page makes of a broken answer is no refusal
         if progress.growth > 0:
             return QuantityRefused(
                 f"The shop took {progress.growth} of {self._asked}. {said}{held}"
             )
-        if answer.trouble:
-            return answer.trouble  # what the page makes of a broken answer is no refusal
         if answer.sold_out:
             return OutOfStock(f"The product is out of stock. {said}{held}")
         if answer.refusal:

@@ -142,7 +142,8 @@ def _grown(before: Sequence[CartLine], now: Sequence[CartLine]) -> list[Progress
     left = list(before)
     grown = []
     for line in now:
-        same = next((each for each in left if _is_same_line(each, line)), None)
+        alike = [each for each in left if _is_same_line(each, line)]
+        same = next((each for each in alike if each.name == line.name), next(iter(alike), None))
         if same is not None:
             left.remove(same)
         had = same.quantity if same else 0
@@ -153,14 +154,14 @@ def _grown(before: Sequence[CartLine], now: Sequence[CartLine]) -> list[Progress
 
 def _is_same_line(one: CartLine, other: CartLine) -> bool:
     return (
-        _words(one.name) == _words(other.name)
+        _without_numbers(one.name) == _without_numbers(other.name)
         and one.url == other.url
         and _without_numbers(one.text) == _without_numbers(other.text)
     )
 
 
 def _without_numbers(text: str) -> str:
-    """A row's text apart from its quantity and prices, which an add changes."""
+    """A text apart from quantities and prices, which an add changes."""
     return re.sub(r"\S*\d\S*", "", _words(text))
 
 

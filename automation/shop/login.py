@@ -103,7 +103,7 @@ class Login:
         return await page.until(
             lambda now: (
                 page.signed_in(now)
-                or (now.login is not None and now.login.email is not None)
+                or (now.login is not None and now.login.email is not None and page.is_awake)
                 or page.foreign_account(now) is not None
                 or page.quiet(LATE_INDICATOR)
             ),
@@ -145,7 +145,7 @@ class Login:
 
     async def _send(self, form: LoginForm, field: str) -> None:
         if form.button is not None:
-            await self._page.press(self._page.part("login_button", form.button), "login_button")
+            await self._page.press("login_button", form.button)
             return
         place = form.password if field == "password_input" else form.email
         assert place is not None

@@ -172,8 +172,8 @@ class Options:
             values=[choice.value],
         )
         if button["found"]:
-            target = self._page.locate(button["selector"]).nth(button["place"])
-            await self._page.press(target, f"variants.{choice.name}.reveal")
+            key = f"variants.{choice.name}.reveal"
+            await self._page.press(key, button["place"], button["selector"])
             await self._await("isShown", lambda now: bool(now["shown"]), candidates=wanted)
 
     async def _select(self, choice: Choice, control: VariantControl) -> None:
@@ -218,11 +218,10 @@ class Options:
         wanted = control.kind == "click" or _is_ticked(choice, control)
         if found["chosen"] == wanted and (found["box"] or wanted):
             return  # pressing what is chosen already would undo it
-        if found["box"] and not found["shown"]:
+        if found["box"]:
             await self._page.ask("tick", selector=found["selector"], place=found["place"])
             return
-        target = self._page.locate(found["selector"]).nth(found["place"])
-        await self._page.press(target, f"variants.{choice.name}")
+        await self._page.press(f"variants.{choice.name}", found["place"], found["selector"])
 
     async def _find_control(self, choice: Choice, control: VariantControl) -> Any:
         """The control, once it is there and free. A styled box may be hidden under its label."""
@@ -240,7 +239,8 @@ class Options:
             raise self._unavailable(choice, "cannot be chosen", found["options"])
         if not is_ready(found):
             raise await self._missing(choice)
-        self._note_others(choice, found["options"])
+        if control.kind == "click":
+            self._note_others(choice, found["options"])
         return found
 
     async def _follow_link(self, choice: Choice) -> None:
@@ -252,7 +252,7 @@ class Options:
             raise await self._not_offered(choice, [])
         state = await self._page.look()
         if not found["href"]:
-            await self._page.press(self._page.locate(found["selector"]).first, "variant_link")
+            await self._page.press("variant_link", 0, found["selector"])
         elif likeness(found["href"], state.url) is not Likeness.SAME:
             await self._page.open(found["href"])
 

@@ -414,7 +414,7 @@ async (question) => {
     };
   };
 
-  // The field of a styled box is hidden under its label: press the label, as a hand would.
+  // A styled box is hidden under its label, or covered by it: press the label, as a hand would.
   const tick = () => {
     const element = find(question.selector)[question.place];
     if (element) (Array.from(element.labels ?? []).find(shown) ?? element).click();

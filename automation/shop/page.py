@@ -50,6 +50,9 @@ PART_PATIENCE = 10.0
 NOTHING_THERE = 2.0
 """Seconds of rest after which a part that does not show is missing."""
 
+WAKING_PATIENCE = 4.0
+"""Seconds after which a page counts as awake though parts of it are still loading."""
+
 PRESS_PATIENCE_MS = 3_000
 """One try to press something; a toast in the way is gone after about 2 s."""
 
@@ -186,6 +189,7 @@ class ShopPage:
         }
         self._changed_at = time.monotonic()
         self._complete = False
+        self._opened_at = 0.0
         self._banner_tried_at = 0.0
 
     @property
@@ -211,6 +215,7 @@ class ShopPage:
         if self.response is None:
             # Only the fragment changed, so the page shows what it remembers, not what is so.
             self.response = await self._page.reload(wait_until="domcontentloaded")
+        self._opened_at = time.monotonic()
         if self.response is not None and self.response.status == TOO_MANY_REQUESTS:
             await self.look()
             raise rate_limited(self.response)
@@ -277,6 +282,14 @@ class ShopPage:
         """
         still = min(time.monotonic() - self._changed_at, self.traffic.idle_seconds)
         return self._complete and still >= seconds
+
+    @property
+    def is_awake(self) -> bool:
+        """Whether the page's scripts have come: before that its buttons may do nothing.
+
+        A tracker that never answers must not hold up the shop, so this becomes true with time.
+        """
+        return self._complete or time.monotonic() - self._opened_at > WAKING_PATIENCE
 
     def signed_in(self, state: PageState) -> bool:
         """Whether the page shows the log-in indicator, and no other account's e-mail in it."""
@@ -345,8 +358,10 @@ class ShopPage:
     def visible(self, key: str) -> Locator:
         return self.locate(getattr(self.site.selectors, key)).filter(visible=True).first
 
-    async def press(self, target: Locator, key: str) -> None:
-        """Presses something that may be pressed twice without harm."""
+    async def press(self, key: str, place: int, selector: str | None = None) -> None:
+        """Presses what may be pressed twice without harm. The vendor data has it under `key`."""
+        selector = selector or str(getattr(self.site.selectors, key))
+        target = self.locate(selector).nth(place)
         deadline = time.monotonic() + PART_PATIENCE
         while True:
             try:
@@ -354,7 +369,9 @@ class ShopPage:
             except PlaywrightTimeout as error:
                 await self.look()  # what is in the way may be the cookie banner
                 if time.monotonic() > deadline:
-                    raise self.page_changed(key, f"{key} cannot be pressed") from error
+                    raise PageChanged(
+                        f"{key} cannot be pressed", key=key, selector=selector
+                    ) from error
             else:
                 return
 

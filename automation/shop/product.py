@@ -89,7 +89,7 @@ class ProductPage:
 
     def _is_open(self, now: PageState) -> bool:
         if self._button(now) is not None or (self._options.are_asked and now.parsed):
-            return True
+            return self._page.is_awake
         rest = NOTICE_STAYS if now.says("out_of_stock_indicator") else NOTHING_THERE
         return self._page.quiet(rest)
 

@@ -39,8 +39,9 @@ def _whole(number: str) -> int | None:
     return int(re.sub(r"\D", "", fraction[1] if fraction else number))
 
 
-def quantity_in_row(text: str) -> int:
+def quantity_in_row(text: str, name: str) -> int:
     """The quantity of a row that has no quantity cell: what its text says, else one piece."""
-    plain = unicodedata.normalize("NFKC", text)
+    beside_name = text.replace(name, " ", 1)
+    plain = unicodedata.normalize("NFKC", beside_name if beside_name.strip() else text)
     found = LABELLED.search(plain) or TIMES.search(plain)
     return int(next(filter(None, found.groups()))) if found else 1

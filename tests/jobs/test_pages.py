@@ -24,9 +24,9 @@ from jobs.runner import runner
 from tests.jobs import workflows
 from tests.jobs.rows import let_waits_end
 from tests.jobs.workflows import submit_toy
-from tests.live_site import STATIC_FILES_WARN, alice, live_site, page, run
+from tests.live_site import alice, live_site, page, run
 
-pytestmark = [pytest.mark.django_db(transaction=True), STATIC_FILES_WARN]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)

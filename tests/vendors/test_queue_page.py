@@ -19,7 +19,6 @@ from jobs.errors import BusinessError, TransientError
 from jobs.models import Step
 from jobs.runner import runner
 from tests.live_site import (
-    STATIC_FILES_WARN,
     alice,
     live_site,
     make_key,
@@ -30,7 +29,7 @@ from vendors.cart_queue import CartRequest, enqueue
 from vendors.models import QueueItem, Vendor, VendorAccount
 from vendors.presentation import QueueListing, describe_cart_add
 
-pytestmark = [pytest.mark.django_db(transaction=True), STATIC_FILES_WARN]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)

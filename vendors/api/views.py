@@ -67,8 +67,10 @@ class CartAddView(APIView):
 
 @extend_schema_view(get=schema.cart_status)
 class CartStatusView(RetrieveAPIView[QueueItem]):
-    queryset = QueueItem.objects.select_related("vendor")
     serializer_class = CartStatusSerializer
+
+    def get_queryset(self) -> QuerySet[QueueItem]:
+        return QueueItem.objects.visible_to(self.request.user).select_related("vendor")
 
 
 class VendorsView(CreateAPIView[Vendor]):

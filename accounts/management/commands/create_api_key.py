@@ -1,6 +1,6 @@
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 from django.db.models.functions import Now
 
@@ -29,6 +29,8 @@ class Command(BaseCommand):
         user, made = User.objects.get_or_create(username=name)
         if made:
             user.set_unusable_password()
+        elif user.has_usable_password():
+            raise CommandError(f"{name} is a person who can log in; name the service otherwise.")
         if admin and not user.is_staff:
             user.is_staff = True
         user.save()
