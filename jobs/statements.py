@@ -84,7 +84,7 @@ WITH candidate AS (
     WHERE status = 'ready' AND queue = %(queue)s
     ORDER BY priority DESC, id
     LIMIT 1
-    FOR UPDATE SKIP LOCKED
+    FOR NO KEY UPDATE SKIP LOCKED
 ), s AS (
     UPDATE jobs_step SET
         status = 'running', fence = fence + 1, attempt = attempt + 1, worker = %(worker)s,
@@ -201,7 +201,7 @@ WITH due AS (
     WHERE s.status = 'waiting' AND {which}
     ORDER BY s.due_at
     LIMIT %(most)s
-    FOR UPDATE OF s, j SKIP LOCKED
+    FOR NO KEY UPDATE OF s, j SKIP LOCKED
 ), s AS (
     UPDATE jobs_step SET status = 'ready', due_at = statement_timestamp()
     FROM due WHERE jobs_step.id = due.id

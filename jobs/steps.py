@@ -45,8 +45,11 @@ def _claim(queue: str, worker: str) -> ClaimedStep | Orphan | None:
         if isinstance(claimed, ClaimedStep):
             _tell_workflow(claimed, Status.RUNNING, Status.RUNNING)
         elif isinstance(claimed, Orphan):
+            transaction.set_rollback(True)  # as if it had never been claimed
+    if isinstance(claimed, Orphan):
+        with transaction.atomic():
             job, now = _lock_job(claimed.job_id)
-            _cancel(job, [claimed.id], now)
+            _cancel_idle(job, now)
     return claimed
 
 
@@ -124,14 +127,18 @@ def fail(step: ClaimedStep, error: StepError, *, becomes: Status = Status.FAILED
 
 def _end(job: Job, status: Status, error: Mapping[str, str], now: datetime) -> None:
     """Ends a job short of its plan: what has not run yet never will."""
-    idle = Step.objects.filter(job=job, status__in=UNFINISHED)
-    # A step that is being claimed this moment is skipped: see statements.CLAIM_NEXT.
-    idle_ids = list(idle.select_for_update(skip_locked=True).values_list("pk", flat=True))
-    _cancel(job, idle_ids, now)
+    _cancel_idle(job, now)
     job.status, job.error, job.finished_at = status, dict(error), now
     job.save(update_fields=["status", "error", "finished_at"])
     patch = {"status": status, "error": dict(error), "finished_at": now.isoformat()}
     append_events(job, [NewEvent(f"job.{status}", error["message"], job=patch)])
+
+
+def _cancel_idle(job: Job, now: datetime) -> None:
+    idle = Step.objects.filter(job=job, status__in=UNFINISHED)
+    # A step that is being claimed this moment is skipped: its claim finds that the job has ended.
+    idle = idle.select_for_update(skip_locked=True, no_key=True)
+    _cancel(job, list(idle.values_list("pk", flat=True)), now)
 
 
 def _cancel(job: Job, step_ids: Sequence[uuid.UUID], now: datetime) -> None:
@@ -214,7 +221,7 @@ def _put_off(
 
 
 def _lock_step(step: ClaimedStep) -> Step:
-    rows = Step.objects.select_for_update(of=("self",))
+    rows = Step.objects.select_for_update(no_key=True, of=("self",))
     row = rows.filter(pk=step.id, fence=step.fence, status=Status.RUNNING).first()
     if row is None:
         raise LeaseLost(step.title)
@@ -224,8 +231,8 @@ def _lock_step(step: ClaimedStep) -> Step:
 def _lock_job(job_id: uuid.UUID) -> tuple[Job, datetime]:
     """The job, its row locked, and the time of this transaction. Always after the step's row, never
     before it."""
-    rows = Job.objects.select_for_update(of=("self",)).annotate(transaction_time=TransactionNow())
-    job = rows.get(pk=job_id)
+    rows = Job.objects.select_for_update(no_key=True, of=("self",))
+    job = rows.annotate(transaction_time=TransactionNow()).get(pk=job_id)
     return job, job.transaction_time
 
 

@@ -65,7 +65,7 @@ def _recover_alone(pk: uuid.UUID) -> bool:
 def _recover(pk: uuid.UUID) -> bool:
     with transaction.atomic():
         expired = Step.objects.filter(pk=pk, status=Status.RUNNING, lease_expires_at__lt=Now())
-        step = expired.select_for_update(skip_locked=True, of=("self",)).first()
+        step = expired.select_for_update(skip_locked=True, no_key=True, of=("self",)).first()
         if step is None:
             return False  # its worker came back, or another sweep has it
         log.warning("lease_expired", job=str(step.job_id), step=step.name, worker=step.worker)

@@ -5,7 +5,7 @@ moment of the claim, so messages may be lost, doubled, late or out of order.
 """
 
 import threading
-from time import monotonic, sleep
+from time import sleep
 from typing import Any
 
 from celery import shared_task
@@ -26,16 +26,16 @@ def run_ready_steps(queue: str) -> None:
 
 @worker_shutting_down.connect
 def end_gracefully(**_: Any) -> None:
-    """Claims nothing more. Running steps may finish for as long as Celery waits for them, less the
-    time they need to stop; those that do not are released, so that another worker has them at
-    once and not when their leases end."""
+    """Claims nothing more. Running steps may finish in the time that is given, less what they need
+    to stop; those that do not are released, so that another worker has them at once and not when
+    their leases end.
+
+    SIGTERM is the signal to send. On SIGQUIT Celery's threads pool first goes on working for the
+    whole soft-shutdown time and then cannot end its threads."""
     runner.stop()
     threading.Thread(target=_stop_what_still_runs, name="shutdown", daemon=True).start()
 
 
 def _stop_what_still_runs() -> None:
-    patience = max(settings.CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT - RELEASE_SECONDS, 0.0)
-    patient_until = monotonic() + patience
-    while runner.keeper.running and monotonic() < patient_until:
-        sleep(0.1)
+    sleep(max(settings.WORKER_SHUTDOWN_SECONDS - RELEASE_SECONDS, 0.0))
     runner.keeper.stop_all("shutdown")

@@ -3,16 +3,16 @@
 import django.contrib.postgres.fields
 import django.db.models.deletion
 import django.db.models.functions.datetime
-import jobs.models
 import pgtrigger.compiler
 import pgtrigger.migrations
 import uuid_utils.compat
 from django.conf import settings
 from django.db import migrations, models
 
+import jobs.models
+
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -21,133 +21,354 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='Job',
+            name="Job",
             fields=[
-                ('id', models.UUIDField(default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('workflow', models.CharField(max_length=100)),
-                ('workflow_version', models.PositiveSmallIntegerField()),
-                ('title', models.CharField(max_length=300)),
-                ('params', models.JSONField(default=dict)),
-                ('status', models.CharField(choices=[('pending', 'Pending'), ('running', 'Running'), ('waiting', 'Waiting'), ('completed', 'Completed'), ('failed', 'Failed'), ('manual', 'With a person'), ('cancelled', 'Cancelled')], default='pending', max_length=16)),
-                ('priority', models.SmallIntegerField(default=0, help_text='Higher goes first.')),
-                ('idempotency_key', models.CharField(max_length=200, null=True, unique=True)),
-                ('stage', models.PositiveSmallIntegerField(default=0, help_text='The stage that is open now.')),
-                ('stage_sizes', django.contrib.postgres.fields.ArrayField(base_field=models.PositiveSmallIntegerField(), size=None)),
-                ('stage_open', models.PositiveSmallIntegerField(help_text='Its steps that are not done yet.')),
-                ('weight_total', models.PositiveIntegerField()),
-                ('weight_done', models.PositiveIntegerField(default=0)),
-                ('progress', models.PositiveSmallIntegerField(default=0, help_text='Per cent.')),
-                ('last_event', models.PositiveIntegerField(default=0, help_text='Number of its newest event.')),
-                ('result', models.JSONField(null=True)),
-                ('error', models.JSONField(help_text='{"code", "message"}', null=True)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('started_at', models.DateTimeField(null=True)),
-                ('finished_at', models.DateTimeField(null=True)),
-                ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid_utils.compat.uuid7,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("workflow", models.CharField(max_length=100)),
+                ("workflow_version", models.PositiveSmallIntegerField()),
+                ("title", models.CharField(max_length=300)),
+                ("params", models.JSONField(default=dict)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("pending", "Pending"),
+                            ("running", "Running"),
+                            ("waiting", "Waiting"),
+                            ("completed", "Completed"),
+                            ("failed", "Failed"),
+                            ("manual", "With a person"),
+                            ("cancelled", "Cancelled"),
+                        ],
+                        default="pending",
+                        max_length=16,
+                    ),
+                ),
+                ("priority", models.SmallIntegerField(default=0, help_text="Higher goes first.")),
+                ("idempotency_key", models.CharField(max_length=200, null=True, unique=True)),
+                (
+                    "stage",
+                    models.PositiveSmallIntegerField(
+                        default=0, help_text="The stage that is open now."
+                    ),
+                ),
+                (
+                    "stage_sizes",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.PositiveSmallIntegerField(), size=None
+                    ),
+                ),
+                (
+                    "stage_open",
+                    models.PositiveSmallIntegerField(help_text="Its steps that are not done yet."),
+                ),
+                ("weight_total", models.PositiveIntegerField()),
+                ("weight_done", models.PositiveIntegerField(default=0)),
+                ("progress", models.PositiveSmallIntegerField(default=0, help_text="Per cent.")),
+                (
+                    "last_event",
+                    models.PositiveIntegerField(default=0, help_text="Number of its newest event."),
+                ),
+                ("result", models.JSONField(null=True)),
+                ("error", models.JSONField(help_text='{"code", "message"}', null=True)),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                ("started_at", models.DateTimeField(null=True)),
+                ("finished_at", models.DateTimeField(null=True)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='Event',
+            name="Event",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField()),
-                ('kind', models.CharField(max_length=40)),
-                ('step_id', models.UUIDField(null=True)),
-                ('message', models.CharField(max_length=1000)),
-                ('data', models.JSONField(default=dict, help_text='{"job": {...}, "step": {...}}: what changed.')),
-                ('at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('job', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='events', to='jobs.job')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("number", models.PositiveIntegerField()),
+                ("kind", models.CharField(max_length=40)),
+                ("step_id", models.UUIDField(null=True)),
+                ("message", models.CharField(max_length=1000)),
+                (
+                    "data",
+                    models.JSONField(
+                        default=dict, help_text='{"job": {...}, "step": {...}}: what changed.'
+                    ),
+                ),
+                ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "job",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="events",
+                        to="jobs.job",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['job', 'number'],
+                "ordering": ["job", "number"],
             },
         ),
         migrations.CreateModel(
-            name='Step',
+            name="Step",
             fields=[
-                ('id', models.UUIDField(default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('stage', models.PositiveSmallIntegerField()),
-                ('position', models.PositiveSmallIntegerField(default=0, help_text='Place in its group.')),
-                ('name', models.CharField(max_length=100)),
-                ('title', models.CharField(max_length=200)),
-                ('handler', models.CharField(max_length=100)),
-                ('queue', models.CharField(help_text='The Celery queue whose workers may run it.', max_length=100)),
-                ('priority', models.SmallIntegerField(default=0, help_text="The job's.")),
-                ('weight', models.PositiveSmallIntegerField(default=1, help_text="Share of the job's progress.")),
-                ('params', models.JSONField(default=dict)),
-                ('status', models.CharField(choices=[('pending', 'Pending'), ('ready', 'Ready'), ('running', 'Running'), ('waiting', 'Waiting'), ('completed', 'Completed'), ('failed', 'Failed'), ('cancelled', 'Cancelled')], default='pending', max_length=16)),
-                ('due_at', models.DateTimeField(help_text='Ready: since when. Waiting: when it becomes ready again.', null=True)),
-                ('attempt', models.PositiveSmallIntegerField(default=0)),
-                ('max_attempts', models.PositiveSmallIntegerField(default=3)),
-                ('fence', models.PositiveBigIntegerField(default=0, help_text='Fencing token: rises by claim.')),
-                ('lease_expires_at', models.DateTimeField(null=True)),
-                ('worker', models.CharField(blank=True, max_length=100)),
-                ('progress', models.PositiveSmallIntegerField(default=0, help_text='Per cent.')),
-                ('phase', models.CharField(blank=True, max_length=200)),
-                ('checkpoint', models.JSONField(help_text='What the handler must know should it run a second time.', null=True)),
-                ('output', models.JSONField(null=True)),
-                ('error', models.JSONField(help_text='{"code", "message"} of the last attempt.', null=True)),
-                ('started_at', models.DateTimeField(null=True)),
-                ('finished_at', models.DateTimeField(null=True)),
-                ('job', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='steps', to='jobs.job')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid_utils.compat.uuid7,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("stage", models.PositiveSmallIntegerField()),
+                (
+                    "position",
+                    models.PositiveSmallIntegerField(default=0, help_text="Place in its group."),
+                ),
+                ("name", models.CharField(max_length=100)),
+                ("title", models.CharField(max_length=200)),
+                ("handler", models.CharField(max_length=100)),
+                (
+                    "queue",
+                    models.CharField(
+                        help_text="The Celery queue whose workers may run it.", max_length=100
+                    ),
+                ),
+                ("priority", models.SmallIntegerField(default=0, help_text="The job's.")),
+                (
+                    "weight",
+                    models.PositiveSmallIntegerField(
+                        default=1, help_text="Share of the job's progress."
+                    ),
+                ),
+                ("params", models.JSONField(default=dict)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("pending", "Pending"),
+                            ("ready", "Ready"),
+                            ("running", "Running"),
+                            ("waiting", "Waiting"),
+                            ("completed", "Completed"),
+                            ("failed", "Failed"),
+                            ("cancelled", "Cancelled"),
+                        ],
+                        default="pending",
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "due_at",
+                    models.DateTimeField(
+                        help_text="Ready: since when. Waiting: when it becomes ready again.",
+                        null=True,
+                    ),
+                ),
+                ("attempt", models.PositiveSmallIntegerField(default=0)),
+                ("max_attempts", models.PositiveSmallIntegerField(default=3)),
+                (
+                    "fence",
+                    models.PositiveBigIntegerField(
+                        default=0, help_text="Fencing token: rises by claim."
+                    ),
+                ),
+                ("lease_expires_at", models.DateTimeField(null=True)),
+                ("worker", models.CharField(blank=True, max_length=100)),
+                ("progress", models.PositiveSmallIntegerField(default=0, help_text="Per cent.")),
+                ("phase", models.CharField(blank=True, max_length=200)),
+                (
+                    "checkpoint",
+                    models.JSONField(
+                        help_text="What the handler must know should it run a second time.",
+                        null=True,
+                    ),
+                ),
+                ("output", models.JSONField(null=True)),
+                (
+                    "error",
+                    models.JSONField(
+                        help_text='{"code", "message"} of the last attempt.', null=True
+                    ),
+                ),
+                ("started_at", models.DateTimeField(null=True)),
+                ("finished_at", models.DateTimeField(null=True)),
+                (
+                    "job",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="steps",
+                        to="jobs.job",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['stage', 'position'],
+                "ordering": ["stage", "position"],
             },
         ),
         migrations.CreateModel(
-            name='Artifact',
+            name="Artifact",
             fields=[
-                ('id', models.UUIDField(default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('attempt', models.PositiveSmallIntegerField()),
-                ('kind', models.CharField(choices=[('screenshot', 'Screenshot'), ('page', 'Page'), ('console', 'Console log'), ('network', 'Network log')], max_length=16)),
-                ('file', models.FileField(max_length=300, storage=jobs.models.artifact_storage, upload_to=jobs.models.artifact_path)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('expires_at', models.DateTimeField(db_index=True)),
-                ('job', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='artifacts', to='jobs.job')),
-                ('step', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='artifacts', to='jobs.step')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid_utils.compat.uuid7,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("attempt", models.PositiveSmallIntegerField()),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("screenshot", "Screenshot"),
+                            ("page", "Page"),
+                            ("console", "Console log"),
+                            ("network", "Network log"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "file",
+                    models.FileField(
+                        max_length=300,
+                        storage=jobs.models.artifact_storage,
+                        upload_to=jobs.models.artifact_path,
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), editable=False
+                    ),
+                ),
+                ("expires_at", models.DateTimeField(db_index=True)),
+                (
+                    "job",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="artifacts",
+                        to="jobs.job",
+                    ),
+                ),
+                (
+                    "step",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="artifacts",
+                        to="jobs.step",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['created_at'],
+                "ordering": ["created_at"],
             },
         ),
         migrations.AddIndex(
-            model_name='job',
-            index=models.Index(fields=['status', 'id'], name='job_status_id'),
+            model_name="job",
+            index=models.Index(fields=["status", "id"], name="job_status_id"),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='job',
-            trigger=pgtrigger.compiler.Trigger(name='job_status', sql=pgtrigger.compiler.UpsertTriggerSql(declare='DECLARE _is_valid_transition BOOLEAN;', func='SELECT CONCAT(OLD."status", \':\', NEW."status") = ANY(\'{pending:running,pending:cancelled,running:waiting,waiting:running,running:completed,running:failed,running:manual,running:cancelled,waiting:cancelled}\'::text[]) INTO _is_valid_transition; IF (_is_valid_transition IS FALSE AND OLD."status" IS DISTINCT FROM NEW."status") THEN RAISE EXCEPTION \'pgtrigger: Invalid transition of field "status" from "%" to "%" on table %\', OLD."status", NEW."status", TG_TABLE_NAME; ELSE RETURN NEW; END IF;', hash='d8141c3be4b0a711244e774cab01c0c9343ad769', operation='UPDATE', pgid='pgtrigger_job_status_ec71e', table='jobs_job', when='BEFORE')),
+            model_name="job",
+            trigger=pgtrigger.compiler.Trigger(
+                name="job_status",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    declare="DECLARE _is_valid_transition BOOLEAN;",
+                    func='SELECT CONCAT(OLD."status", \':\', NEW."status") = ANY(\'{pending:running,pending:cancelled,running:waiting,waiting:running,running:completed,running:failed,running:manual,running:cancelled,waiting:cancelled}\'::text[]) INTO _is_valid_transition; IF (_is_valid_transition IS FALSE AND OLD."status" IS DISTINCT FROM NEW."status") THEN RAISE EXCEPTION \'pgtrigger: Invalid transition of field "status" from "%" to "%" on table %\', OLD."status", NEW."status", TG_TABLE_NAME; ELSE RETURN NEW; END IF;',
+                    hash="d8141c3be4b0a711244e774cab01c0c9343ad769",
+                    operation="UPDATE",
+                    pgid="pgtrigger_job_status_ec71e",
+                    table="jobs_job",
+                    when="BEFORE",
+                ),
+            ),
         ),
         migrations.AddConstraint(
-            model_name='event',
-            constraint=models.UniqueConstraint(fields=('job', 'number'), name='event_number'),
+            model_name="event",
+            constraint=models.UniqueConstraint(fields=("job", "number"), name="event_number"),
         ),
         migrations.AddIndex(
-            model_name='step',
-            index=models.Index(models.F('queue'), models.OrderBy(models.F('priority'), descending=True), models.F('id'), condition=models.Q(('status', 'ready')), name='step_ready'),
+            model_name="step",
+            index=models.Index(
+                models.F("queue"),
+                models.OrderBy(models.F("priority"), descending=True),
+                models.F("id"),
+                condition=models.Q(("status", "ready")),
+                name="step_ready",
+            ),
         ),
         migrations.AddIndex(
-            model_name='step',
-            index=models.Index(condition=models.Q(('status', 'waiting')), fields=['due_at'], name='step_due'),
+            model_name="step",
+            index=models.Index(
+                condition=models.Q(("status", "waiting")), fields=["due_at"], name="step_due"
+            ),
         ),
         migrations.AddIndex(
-            model_name='step',
-            index=models.Index(condition=models.Q(('status', 'running')), fields=['id'], name='step_running'),
+            model_name="step",
+            index=models.Index(
+                condition=models.Q(("status", "running")), fields=["id"], name="step_running"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='step',
-            constraint=models.UniqueConstraint(fields=('job', 'stage', 'position'), name='step_place_in_plan'),
+            model_name="step",
+            constraint=models.UniqueConstraint(
+                fields=("job", "stage", "position"), name="step_place_in_plan"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='step',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status', 'running'), _negated=True), ('lease_expires_at__isnull', False), _connector='OR'), name='step_running_has_lease'),
+            model_name="step",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("status", "running"), _negated=True),
+                    ("lease_expires_at__isnull", False),
+                    _connector="OR",
+                ),
+                name="step_running_has_lease",
+            ),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='step',
-            trigger=pgtrigger.compiler.Trigger(name='step_status', sql=pgtrigger.compiler.UpsertTriggerSql(declare='DECLARE _is_valid_transition BOOLEAN;', func='SELECT CONCAT(OLD."status", \':\', NEW."status") = ANY(\'{pending:ready,pending:running,pending:cancelled,ready:running,ready:cancelled,running:completed,running:failed,running:waiting,running:ready,running:cancelled,waiting:ready,waiting:cancelled}\'::text[]) INTO _is_valid_transition; IF (_is_valid_transition IS FALSE AND OLD."status" IS DISTINCT FROM NEW."status") THEN RAISE EXCEPTION \'pgtrigger: Invalid transition of field "status" from "%" to "%" on table %\', OLD."status", NEW."status", TG_TABLE_NAME; ELSE RETURN NEW; END IF;', hash='f6635b2ea039421c281b9cfec5e39d5f23cbfb88', operation='UPDATE', pgid='pgtrigger_step_status_d18a2', table='jobs_step', when='BEFORE')),
+            model_name="step",
+            trigger=pgtrigger.compiler.Trigger(
+                name="step_status",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    declare="DECLARE _is_valid_transition BOOLEAN;",
+                    func='SELECT CONCAT(OLD."status", \':\', NEW."status") = ANY(\'{pending:ready,pending:running,pending:cancelled,ready:running,ready:cancelled,running:completed,running:failed,running:waiting,running:ready,running:cancelled,waiting:ready,waiting:cancelled}\'::text[]) INTO _is_valid_transition; IF (_is_valid_transition IS FALSE AND OLD."status" IS DISTINCT FROM NEW."status") THEN RAISE EXCEPTION \'pgtrigger: Invalid transition of field "status" from "%" to "%" on table %\', OLD."status", NEW."status", TG_TABLE_NAME; ELSE RETURN NEW; END IF;',
+                    hash="f6635b2ea039421c281b9cfec5e39d5f23cbfb88",
+                    operation="UPDATE",
+                    pgid="pgtrigger_step_status_d18a2",
+                    table="jobs_step",
+                    when="BEFORE",
+                ),
+            ),
         ),
     ]

@@ -149,9 +149,6 @@ def test_rolled_back_claim_leaves_the_step_ready():
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.xfail(
-    reason="the orphan keeps its claim's attempt, started_at and due_at, of which no event tells"
-)
 def test_step_whose_job_ends_during_the_claim_is_cancelled_and_the_next_one_claimed():
     ending = submit_toy([["a", "b"]])
     submit_toy([["next"]])

@@ -291,9 +291,6 @@ def test_checkpoint_is_there_for_the_next_attempt():
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.xfail(
-    reason="FOR UPDATE where FOR NO KEY UPDATE would do: the insert waits, and two can deadlock"
-)
 @pytest.mark.parametrize("write", ["retry", "fail", "report progress"])
 def test_row_that_refers_to_a_step_can_be_written_beside_its_outcome(write):
     """A foreign key's check locks what it refers to: an artifact its step and its job."""

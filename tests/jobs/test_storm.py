@@ -60,7 +60,6 @@ def lose_workers():
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.xfail(strict=False, reason="the orphan of test_claim, where chance makes one")
 def test_every_job_ends_rightly_whatever_happens_at_once(monkeypatch):
     soon = RetryPolicy(max_attempts=3, first_delay=timedelta(milliseconds=5))
     handler = replace(plans.get_handler("toy.step"), retry=soon)
