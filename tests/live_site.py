@@ -22,7 +22,7 @@ from websockets.exceptions import ConnectionClosed
 from accounts.models import ApiKey, User
 from automation.chromium import find_chromium
 from jobs.consumers import read
-from tests.jobs.waiting import wait_until
+from tests.waiting import wait_until
 
 run = read  # work of the test's own, in a thread: the test itself runs in an event loop
 

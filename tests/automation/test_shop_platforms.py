@@ -35,12 +35,13 @@ def buyer(shop, shared_host):
 
 
 def test_woocommerce(shop, buyer):
-    """Stock by AJAX with the button off by a class only, remove links first, update off at first."""
+    """Stock by AJAX, the button off by a class only, remove links first, update off at first."""
     shop.parts.product = """<h1>{name}</h1><div class=woocommerce-notices-wrapper></div>
       <form id=buy method=post action=/add><input type=hidden name=slug value={slug}>
       <select id=pa_colour name=option><option value="">Choose an option</option>
         <option value=black>Black</option><option value=light-blue>Light blue</option></select>
-      <p class=stock></p><div class=quantity><input class=qty name=quantity type=number value=1></div>
+      <p class=stock></p>
+      <div class=quantity><input class=qty name=quantity type=number value=1></div>
       <button class="single_add disabled">Add to basket</button></form><script>
       const button = document.querySelector(".single_add");
       pa_colour.addEventListener("change", () => { setTimeout(async () => {
@@ -55,7 +56,8 @@ def test_woocommerce(shop, buyer):
       });</script>"""
     shop.latency = 0.1
     shop.parts.row = """<tr class=cart_item><td><a href="/cart?remove={id}&_wpnonce=9f">×</a></td>
-      <td class=product-name><a href="/p/{slug}?attribute_pa_colour={variant}">{name} - {variant}</a>
+      <td class=product-name>
+        <a href="/p/{slug}?attribute_pa_colour={variant}">{name} - {variant}</a>
       <td><label>Qty</label><input class=qty name=quantity.{id} value={quantity}></td></tr>"""
     shop.parts.cart = """<form class=cart-form method=post action=/update><table>{rows}</table>
       <button name=update_cart disabled>Update basket</button></form>"""
@@ -95,7 +97,8 @@ def test_shopify(shop, buyer):
         """<link rel=canonical href=/products/green-tea><h1>{name}</h1>
         <form id=buy><input type=hidden name=slug value={slug}><fieldset>
         <input type=radio name=option value=Small id=s checked class=hide><label for=s>Small</label>
-        <input type=radio name=option value=Large id=l class=hide><label for=l>Large</label></fieldset>
+        <input type=radio name=option value=Large id=l class=hide><label for=l>Large</label>
+        </fieldset>
         <quantity-input><button type=button name=minus>-</button>
         <input name=quantity type=number value=1><button type=button name=plus>+</button>
         </quantity-input><button type=submit name=add><span>Add to cart</span></button></form>
@@ -115,8 +118,9 @@ def test_shopify(shop, buyer):
         name="Green Tea",
     )
     shop.latency = 0.1
-    shop.parts.row = """<div class="row cart-item"><a class=name href="/products/{slug}?variant={id}7">
-      {name}</a><dl><dt>Size:</dt><dd>{variant}</dd></dl>
+    shop.parts.row = """<div class="row cart-item">
+      <a class=name href="/products/{slug}?variant={id}7">{name}</a>
+      <dl><dt>Size:</dt><dd>{variant}</dd></dl>
       <quantity-input class=quantity><button>-</button><input name=updates[] value={quantity}>
       <button>+</button></quantity-input></div>"""
     vendor = shop.vendor(
@@ -171,7 +175,7 @@ def test_magento(shop, buyer):
 
 
 def test_prestashop(shop, buyer):
-    """Each choice replaces the whole form by AJAX, quantity included; then a modal over the page."""
+    """Each choice replaces the whole form by AJAX, the quantity too; then a modal over the page."""
     form = """<input type=hidden name=slug value=green-tea><span>Size</span>
       <select name=option id=group_1 data-product-attribute=1>{sizes}</select>
       <input id=quantity_wanted name=quantity type=number value=1 min=1>
@@ -205,7 +209,8 @@ def test_prestashop(shop, buyer):
         });</script>"""
     )
     shop.latency = 0.15
-    shop.parts.row = """<li class=row><a class=name href="/en/mugs/7-{slug}.html#/2-size-m">{name}</a>
+    shop.parts.row = """<li class=row>
+      <a class=name href="/en/mugs/7-{slug}.html#/2-size-m">{name}</a>
       <div>Size: <span>{variant}</span></div>
       <span class=quantity><input value={quantity}><button>▲</button></span></li>"""
     vendor = shop.vendor(
@@ -235,9 +240,10 @@ def test_opencart(shop, buyer):
         return fill(
             """<div id=alert></div><h1>{name}</h1><form id=product>
             <input type=hidden name=slug value={slug}>
-            <div class=required><input type=radio name=option value=15 id=a><label for=a>Small</label>
-            <input type=radio name=option value=16 id=b><label for=b>Large (+£5.00)</label></div>
-            <input name=quantity value=2><button id=button-cart type=button>Add to Cart</button></form>
+            <input type=radio name=option value=15 id=a><label for=a>Small</label>
+            <input type=radio name=option value=16 id=b><label for=b>Large (+£5.00)</label>
+            <input name=quantity value=2>
+            <button id=button-cart type=button>Add to Cart</button></form>
             <script>document.querySelector("#button-cart").onclick = async () => {
               const body = new URLSearchParams(new FormData(product));
               const said = await (await fetch("/add", { method: "POST", body })).json();
@@ -342,7 +348,8 @@ def test_a_server_rendered_shop_that_wakes_up_late(shop, buyer):
           method: "POST", body: new URLSearchParams({ slug: "green-tea" }) }));""",
         headers={"Content-Type": "text/javascript"},
     )
-    shop.parts.product = """<h1>{name}</h1><div id=buy><button type=button class=add>Add</button></div>
+    shop.parts.product = """<h1>{name}</h1>
+      <div id=buy><button type=button class=add>Add</button></div>
       <script src=/bundle.js async></script>"""
     shop.latency = 0.4
     vendor = shop.vendor({"quantity_input": None, "cart_confirmation": None})
@@ -366,7 +373,8 @@ def test_nopcommerce(shop, buyer):
       <button type=button class=add-to-cart-button>Add to cart</button></form>
       <div class=throbber style="position:fixed;inset:0;display:none"></div><script>
       document.querySelector(".add-to-cart-button").onclick = async () => {
-        const throbber = document.querySelector(".throbber"), body = new URLSearchParams(new FormData(buy));
+        const throbber = document.querySelector(".throbber");
+        const body = new URLSearchParams(new FormData(buy));
         throbber.style.display = "block";
         const said = await (await fetch("/add", { method: "POST", body })).json();
         throbber.style.display = "none";
@@ -374,7 +382,7 @@ def test_nopcommerce(shop, buyer):
         bar.className = "bar-notification " + (said.ok ? "success" : "error");
         bar.style.display = "block";
       }</script>"""
-    shop.parts.row = """<tr class=row><td class=sku>SKU-{slug}<td class=name><a href=/p/{slug}>{name}</a>
+    shop.parts.row = """<tr class=row><td>SKU-{slug}<td class=name><a href=/p/{slug}>{name}</a>
       <div>Colour: {variant}</div><td><span>Qty.:</span><input class=quantity value={quantity}>"""
     shop.parts.cart = "<table id=cart>{rows}</table>"
     vendor = shop.vendor(
@@ -439,8 +447,9 @@ def test_a_shop_on_one_page(shop, buyer):
       <aside id=cart></aside><script>
       const draw = async () => {
         const lines = await (await fetch("/cart.json")).json();
-        cart.innerHTML = lines.length ? lines.map((line) => `<p class=row><b class=name>${line.name}</b>
-          <i class=quantity>× ${line.quantity}</i></p>`).join("") : "<p class=empty>Empty</p>";
+        const row = (line) => `<p class=row><b class=name>${line.name}</b>
+          <i class=quantity>× ${line.quantity}</i></p>`;
+        cart.innerHTML = lines.map(row).join("") || "<p class=empty>Empty</p>";
       };
       document.querySelector("#shop").addEventListener("click", async (event) => {
         const slug = event.target.closest("li")?.dataset.slug;
@@ -473,7 +482,8 @@ def test_a_shop_on_one_page(shop, buyer):
 def test_a_shop_with_a_cart_of_plain_text(shop, buyer):
     """No links, the option in brackets, the quantity within the text."""
     shop.parts.product = """<h1>{name}</h1><form id=buy method=post action=/add>
-      <input type=hidden name=slug value={slug}><select name=option><option>Mild<option>Strong</select>
+      <input type=hidden name=slug value={slug}>
+      <select name=option><option>Mild<option>Strong</select>
       <input name=quantity value=1><button class=add>Kaufen</button></form>"""
     shop.parts.row = "<p class=row><span>{quantity} x</span> {name} ({variant})</p>"
     vendor = shop.vendor(
@@ -496,12 +506,9 @@ def test_a_shop_with_a_cart_of_plain_text(shop, buyer):
 
 
 def test_a_redirect_after_a_pause_does_not_cut_the_way_to_the_cart(shop, buyer):
-    shop.on_add = (
-        lambda visit: (
-            shop.put_form(visit)
-            or "<p class='message success'>Added</p><script>setTimeout(() => { location = '/cart?x=1' }, 50)</script>"  # fmt: skip  # noqa: E501
-        )
-    )
+    page = """<p class="message success">Added</p>
+      <script>setTimeout(() => { location = "/cart?from=add" }, 50)</script>"""
+    shop.on_add = lambda visit: shop.put_form(visit) or page
 
     result = buyer.add(shop.vendor(), CartRequest(shop.url("/p/green-tea")), known_cart=())
 

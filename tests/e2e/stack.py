@@ -5,8 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,8 @@ from typing import Any
 import httpx
 import psycopg
 from psycopg import sql
+
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CELERY = "-m celery -A config worker --pool threads --concurrency 8 -Q steps --loglevel INFO"
@@ -25,16 +26,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def wait_until(holds: Callable[[], Any], seconds: float = 30.0, every: float = 0.05) -> Any:
-    """What `holds` returns, once that is true."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if result := holds():
-            return result
-        time.sleep(every)
-    raise AssertionError(f"{holds} did not come true within {seconds} s")
 
 
 @dataclass

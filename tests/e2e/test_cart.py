@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import PASSWORD, SandboxShop
-from tests.e2e.stack import Stack, wait_until
+from tests.e2e.stack import Stack
+from tests.waiting import wait_until
 
 ALICE = "alice@corner.example"
 

@@ -6,7 +6,7 @@ from django.db import transaction
 
 from jobs import live
 from jobs.live import Messenger
-from tests.jobs.waiting import wait_until
+from tests.waiting import wait_until
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,9 @@ from jobs import live
 from jobs.models import Event, Job, Status, Step
 from jobs.sweep import sweep
 from tests.jobs.rows import event_kinds, event_numbers, get_job, get_step
-from tests.jobs.waiting import wait_until
 from tests.jobs.workers import running_scheduler, running_worker
 from tests.jobs.workflows import submit_toy
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -18,7 +18,7 @@ from django.db.models import QuerySet
 
 from config.supervisor import dying_with_parent
 from jobs.models import Step
-from tests.jobs.waiting import wait_until
+from tests.waiting import wait_until
 
 CELERY = "-m celery -A config worker --pool threads -Q steps --without-gossip --without-mingle"
 
