@@ -41,15 +41,16 @@ class Wish:
     quantity: int = 1
     variant: Mapping[str, str] | None = None
     vendor_id: str | None = None  # set for the one that has to be refused
+    name: str = ""  # these two as the shop has them
+    url: str = ""
     queue_id: str | None = None
     refusal: str | None = None
     row: dict[str, Any] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
-        name = self.slug.replace("-", " ")
         options = f" ({', '.join(self.variant.values())})" if self.variant else ""
-        return f"{self.quantity} × {name}{options}"
+        return f"{self.quantity} × {self.name}{options}"
 
     @property
     def seconds_to_cart(self) -> float | None:
@@ -93,9 +94,9 @@ class Shop:
         account = {"email": email, "password": password}
         self._http.post("accounts", json=account).raise_for_status()
 
-    def product_url(self, slug: str) -> str:
+    def product(self, slug: str) -> Any:
         products = self.get("products")["products"]
-        return str(next(product["url"] for product in products if product["slug"] == slug))
+        return next(product for product in products if product["slug"] == slug)
 
     def cart(self, account: str) -> Counter[CartLine]:
         lines = self.get("cart", account=account)["lines"]
@@ -160,13 +161,15 @@ class Demo:
         return sum((self.shops[host].cart(email) for host, email in self.accounts), Counter())
 
     def _post(self, wish: Wish) -> None:
-        url = self.shops[wish.shop].product_url(wish.slug)
+        product = self.shops[wish.shop].product(wish.slug)
+        wish.name, wish.url = product["name"], product["url"]
         answer = self.erpnext.post(
             "/api/cart/add",
             json={
                 "user_id": "system",
                 "vendor_id": wish.vendor_id or self.vendor_ids[wish.shop],
-                "product_url": url,
+                "product_url": wish.url,
+                "product_name": wish.name,
                 "product_data": {"quantity": wish.quantity, "variant": wish.variant},
             },
         )
@@ -177,7 +180,6 @@ class Demo:
             wish.refusal = f"400 {body['code']}"
         else:
             answer.raise_for_status()
-        wish.row = {"product_url": url}
 
     def _follow(self, followed: list[Wish]) -> None:
         """Returns when each has ended; shows how far each is meanwhile."""
@@ -221,7 +223,7 @@ class Demo:
         agreed = True
         for wish in requests:
             account = wish.row.get("account_email")
-            in_cart = gained.pop((account or "", wish.row["product_url"], _variant(wish)), 0)
+            in_cart = gained.pop((account or "", wish.url, _variant(wish)), 0)
             expected = wish.quantity if wish.row.get("status") == "completed" else 0
             agreed &= in_cart == expected
             seconds = wish.seconds_to_cart
@@ -233,6 +235,12 @@ class Demo:
                 "[green]✓[/green]" if in_cart == expected else "[red]✗[/red]",
             )
         self.console.print(table)
+        count = f"{len(requests)} requests"
+        self.console.print(
+            f"[green]All {count} ended as the shops' ledgers say."
+            if agreed and not gained
+            else f"[red]Of {count} some did not end as the shops' ledgers say."
+        )
         if gained:  # lines that no request accounts for
             self.console.print(f"[red]The shops also hold what nobody asked for: {dict(gained)}")
         return agreed and not gained

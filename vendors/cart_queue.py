@@ -116,6 +116,8 @@ def follow_job(change: Change) -> None:
         fields["assigned_account"] = change.output["account"]
     items.update(**fields)
     if change.job_status == Status.COMPLETED and change.output:
+        # The cart knows the name of what was asked for by its address alone.
+        items.filter(product_name=None).update(product_name=change.output["line"]["name"][:500])
         _record_cart_item(items.get(), change.output)
     if change.job_status != Status.RUNNING:
         pool.release_account(change.job_id)
@@ -143,7 +145,7 @@ def _record_cart_item(item: QueueItem, output: Mapping[str, Any]) -> None:
         vendor_account_id=output["account"],
         queue_item=item,
         product_url=item.product_url,
-        product_name=item.product_name or output["line"]["name"],
+        product_name=item.product_name,
         quantity=output["quantity"],
     )
     pool.count_use(output["account"])

@@ -19,7 +19,7 @@ class CornerShop(Shop):
     def __init__(self) -> None:
         super().__init__(os.environ["SANDBOX_URL"], "corner.localhost")
         self._last_entry = 0
-        self.url = self.product_url("desktop-stapler").rpartition("/p/")[0]
+        self.url = str(self.product("desktop-stapler")["url"]).rpartition("/p/")[0]
 
     def set_latency(self, milliseconds: int) -> None:
         self._http.post("switches", json={"latency_ms": milliseconds}).raise_for_status()
