@@ -101,7 +101,9 @@ def serve(arguments: Sequence[str]) -> int:
 def test(arguments: Sequence[str]) -> int:
     ensure_browser()
     with temporary_data_folder() as data, servers(data, durable=False) as environment:
-        return call([sys.executable, "-m", "pytest", *arguments], environment)
+        # Most tests wait for a browser or a process: a worker a core halves the time.
+        spread = [] if arguments else ["-n", "logical", "--dist", "loadfile"]
+        return call([sys.executable, "-m", "pytest", *spread, *arguments], environment)
 
 
 def check(arguments: Sequence[str]) -> int:

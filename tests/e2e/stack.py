@@ -15,6 +15,7 @@ import httpx
 import psycopg
 from psycopg import sql
 
+from tests.parallel import WORKER, valkey_database
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -109,8 +110,9 @@ class Stack:
 
 
 @contextmanager
-def running_stack(folder: Path, database: str = "cartwright_e2e") -> Iterator[Stack]:
-    """A stack on a new database beside the one in DATABASE_URL, and on Valkey database 9."""
+def running_stack(folder: Path) -> Iterator[Stack]:
+    """A stack on a new database beside the one in DATABASE_URL, and on one of Valkey's own."""
+    database = f"cartwright_e2e_{WORKER}"
     server = os.environ["DATABASE_URL"]
     name = sql.Identifier(database)
     with psycopg.connect(server, autocommit=True) as connection:
@@ -119,7 +121,7 @@ def running_stack(folder: Path, database: str = "cartwright_e2e") -> Iterator[St
     environment = {
         **os.environ,
         "DATABASE_URL": _with_database(server, database),
-        "REDIS_URL": os.environ["REDIS_URL"].rpartition("/")[0] + "/9",
+        "REDIS_URL": valkey_database(15 - WORKER),
         "PUBLIC_URL": f"http://127.0.0.1:{free_port()}",
         "DATA_DIR": str(folder),
         "WORKER_SHUTDOWN_SECONDS": "10",

@@ -7,6 +7,7 @@ import pytest
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from accounts.models import User
 from jobs.models import Job, Step
 from vendors.models import QueueItem, Vendor
 
@@ -279,6 +280,7 @@ def test_status_has_the_documents_keys_and_no_others(erpnext, vendor, django_ass
         product_name="Product Name",
         status="completed",
         attempts=1,
+        created_by=User.objects.get(username="erpnext"),
         created_at=created_at,
         completed_at=created_at + timedelta(seconds=30),
     )
@@ -302,7 +304,11 @@ def test_status_has_the_documents_keys_and_no_others(erpnext, vendor, django_ass
 
 def test_status_of_a_failed_item_says_why(erpnext, vendor):
     item = QueueItem.objects.create(
-        vendor=vendor, product_url=URL, status="failed", error_message="It is out of stock."
+        vendor=vendor,
+        product_url=URL,
+        status="failed",
+        error_message="It is out of stock.",
+        created_by=User.objects.get(username="erpnext"),
     )
 
     answer = erpnext.get(f"/api/cart/status/{item.pk}").json()
@@ -317,6 +323,13 @@ def test_unknown_item_is_not_found(erpnext, item_id):
 
     assert (answer.status_code, answer.json()["code"]) == (404, "NOT_FOUND")
     assert "check the id" in answer.json()["error"]
+
+
+def test_status_is_for_staff_and_for_who_asked(erpnext, admin_api, vendor):
+    item = QueueItem.objects.create(vendor=vendor, product_url=URL)  # somebody else's
+
+    assert admin_api.get(f"/api/cart/status/{item.pk}").status_code == 200
+    assert erpnext.get(f"/api/cart/status/{item.pk}").status_code == 404
 
 
 def test_status_is_not_for_nobody(client, vendor):
