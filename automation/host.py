@@ -43,6 +43,8 @@ Flow = Callable[[BrowserSession], Awaitable[T]]
 # A context takes 50 ms to open, ten times that on a busy machine. A browser that needs longer
 # than this hangs.
 OPEN_SECONDS = 15
+# A busy account's next flow comes at once: a blank page in between costs it a renderer's start.
+REST_AFTER_SECONDS = 3
 # What a flow gets for its own `finally` once its context is closed.
 UNWIND_SECONDS = 1
 SHUT_DOWN_SECONDS = 15
@@ -409,17 +411,23 @@ class BrowserHost:
         if version is None or self._keep_at_most < 1 or opened.chromium.retired or self._closed:
             await self._close(opened)
             return
-        try:
-            # Ends the page's timers and requests: a context that waits must cost nothing.
-            await settle_within(CLOSE_SECONDS, opened.page.goto("about:blank"))
-        except (PlaywrightError, TimeoutError):
-            await self._close(opened)
-            return
         if len(self._kept) >= self._keep_at_most:
             self._evict(next(iter(self._kept)))
-        seconds = self._keep_for.total_seconds()
-        expiry = asyncio.get_running_loop().call_later(seconds, self._evict, opened.key)
-        self._kept[opened.key] = _Kept(opened, version, expiry)
+        loop = asyncio.get_running_loop()
+        expiry = loop.call_later(self._keep_for.total_seconds(), self._evict, opened.key)
+        kept = self._kept[opened.key] = _Kept(opened, version, expiry)
+        loop.call_later(REST_AFTER_SECONDS, lambda: self._in_background(self._rest(kept)))
+
+    async def _rest(self, kept: _Kept) -> None:
+        """Ends the page's timers and requests: a context that waits for long must cost nothing."""
+        key = kept.opened.key
+        if self._kept.get(key) is not kept:
+            return
+        try:
+            await settle_within(CLOSE_SECONDS, kept.opened.page.goto("about:blank"))
+        except (PlaywrightError, TimeoutError):
+            if self._kept.get(key) is kept:  # else a flow has it, and went elsewhere meanwhile
+                self._evict(key)
 
     def _evict(self, key: str) -> None:
         kept = self._kept.pop(key)

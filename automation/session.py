@@ -134,7 +134,8 @@ class Caller:
 
 
 class BrowserSession:
-    """One flow's browser: a page that starts blank, with the saved log-in, behind the URL guard.
+    """One flow's browser: a page with the saved log-in, behind the URL guard. The page is blank, or
+    where the last flow of its key has just left it.
 
     `trail` is the phases so far. `version` may be set by a flow that has saved a newer
     `storage_state`, to the name of what it saved; the context is then kept under that name.

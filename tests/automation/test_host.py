@@ -251,7 +251,10 @@ def test_oldest_kept_context_makes_room(site: LittleSite) -> None:
         assert host.run(flow, spec("alice", version="v1"), timeout=LIMIT) == 1
 
 
-def test_kept_page_does_nothing_while_it_waits(host: BrowserHost, site: LittleSite) -> None:
+def test_kept_page_does_nothing_while_it_waits_for_long(
+    host: BrowserHost, site: LittleSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("automation.host.REST_AFTER_SECONDS", 0.05)
     site.pages["/"] = Page("<script>setInterval(() => fetch('/poll'), 20)</script>")
     site.pages["/poll"] = Page()
 
@@ -261,11 +264,27 @@ def test_kept_page_does_nothing_while_it_waits(host: BrowserHost, site: LittleSi
         return url
 
     first = host.run(flow, spec(version="v1"), timeout=LIMIT)
+    time.sleep(1)
     polls = len(site.hits)
     time.sleep(0.3)  # a page that still ran would have asked fifteen times
 
     assert len(site.hits) <= polls + 1
     assert first == host.run(flow, spec(version="v1"), timeout=LIMIT) == "about:blank"
+
+
+def test_flow_that_follows_at_once_finds_the_page_where_the_last_one_left_it(
+    host: BrowserHost, site: LittleSite
+) -> None:
+    site.pages["/"] = Page("<h1>Cart</h1>")
+
+    async def flow(session: BrowserSession) -> str:
+        url = session.page.url
+        await session.goto(site.url())
+        return url
+
+    host.run(flow, spec(version="v1"), timeout=LIMIT)
+
+    assert host.run(flow, spec(version="v1"), timeout=LIMIT) == site.url()
 
 
 # Limits
