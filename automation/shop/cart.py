@@ -6,13 +6,14 @@ rest, or as soon as it says what is hoped for, whichever is first.
 
 from collections.abc import Callable
 
-from automation.errors import CartMismatch, QuantityRefused
+from automation.errors import CartMismatch, QuantityRefused, SessionLost, SiteTrouble
 from automation.shop.addresses import same_path
 from automation.shop.lines import describe_cart
-from automation.shop.page import CartRow, PageState, ShopPage
+from automation.shop.page import ShopPage
 from automation.shop.product import Answer
 from automation.shop.quantities import parse_quantity, quantity_in_row
 from automation.shop.request import CartLine
+from automation.shop.state import CartRow, PageState
 
 Lines = tuple[CartLine, ...]
 
@@ -48,7 +49,7 @@ class CartPage:
         if lines is None:
             raise self._page.page_changed("cart_quantity", "A cart row shows no whole number")
         if not lines and not self._is_plainly_empty(state):
-            raise self._page.explain_absence("cart_row", "The cart page")
+            raise self._explain_nothing(state)
         self.lines = lines
         return lines
 
@@ -65,6 +66,11 @@ class CartPage:
         if self._own.cart_empty_indicator is not None:
             return state.says("cart_empty_indicator")
         return self._page.response is None or self._page.response.ok
+
+    def _explain_nothing(self, state: PageState) -> SiteTrouble:
+        if not self._is_here(state) and not state.says("logged_in_indicator"):
+            return SessionLost(f"The shop sends us from the cart to {state.url}, as a stranger.")
+        return self._page.explain_absence("cart_row", "The cart page")
 
     async def can_set(self, line: CartLine) -> bool:
         return (await self._find_row(line))[1].editable

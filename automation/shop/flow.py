@@ -20,6 +20,7 @@ from automation.errors import (
     OutOfStock,
     PageChanged,
     QuantityRefused,
+    SiteError,
     SiteTimeout,
     SiteTrouble,
 )
@@ -72,9 +73,10 @@ async def add_to_cart(
     message says what the cart holds.
     """
     with Traffic(session.page, site) as traffic:
-        page = ShopPage(session, site, traffic, credentials)
+        page = ShopPage(session, site, traffic)
+        add = _Add(page, Login(page, credentials), request, checkpoint)
         try:
-            return await _Add(page, request, checkpoint).run(known_cart, intent)
+            return await add.run(known_cart, intent)
         except PlaywrightTimeout as error:
             raise SiteTimeout(f"{site.name} did not let itself be used in time.") from error
         except SiteTrouble as error:
@@ -85,11 +87,13 @@ async def add_to_cart(
 
 
 class _Add:
-    def __init__(self, page: ShopPage, request: CartRequest, checkpoint: Checkpoint) -> None:
+    def __init__(
+        self, page: ShopPage, login: Login, request: CartRequest, checkpoint: Checkpoint
+    ) -> None:
         self._page = page
+        self._login = login
         self._request = request
         self._checkpoint = checkpoint
-        self._login = Login(page)
         self._cart = CartPage(page)
         self._product = ProductPage(page, request)
         self._cart_was_read = False
@@ -118,7 +122,7 @@ class _Add:
         return await self._add(cart, arrived)
 
     async def _read_cart(self) -> Lines:
-        await self._login.open(self._cart.open)
+        await self._login.open(self._cart.open, shows_it=False)
         self._cart_was_read = True
         return await self._cart.read()
 
@@ -141,20 +145,20 @@ class _Add:
         intent = AddIntent(self._product.product, quantity, cart)
         await self._checkpoint(intent)
         answer = await self._product.press(aimed)
-        confirmed = answer.confirmed
-        expected = arrived + pieces
-        progress = await self._verify(intent, expected, answer)
-        while expected < quantity:
-            line = progress.line
-            if line is not None and await self._cart.can_set(line):
-                answer = await self._cart.set_quantity(line, line.quantity + quantity - expected)
-                expected = quantity
-            else:
-                answer, pieces = await self._press_again(quantity - expected)
-                expected += pieces
-            progress = await self._verify(intent, expected, answer)
+        progress = await self._verify(intent, arrived + pieces, answer, may_fall_short=True)
+        while progress.growth < quantity:
+            progress = await self._add_rest(intent, progress)
         await self._check_still_signed_in()
-        return self._result(intent.product, progress, confirmed=confirmed)
+        return self._result(intent.product, progress, confirmed=answer.confirmed)
+
+    async def _add_rest(self, intent: AddIntent, progress: Progress) -> Progress:
+        missing = intent.quantity - progress.growth
+        line = progress.line
+        if line is not None and await self._cart.can_set(line):
+            answer, pieces = await self._cart.set_quantity(line, line.quantity + missing), missing
+        else:
+            answer, pieces = await self._press_again(missing)
+        return await self._verify(intent, progress.growth + pieces, answer)
 
     async def _press_again(self, missing: int) -> tuple[Answer, int]:
         """One more press on the product page; tells how many pieces it is to add."""
@@ -175,8 +179,14 @@ class _Add:
 
     # ---- verifying ------------------------------------------------------------------------------
 
-    async def _verify(self, intent: AddIntent, expected: int, answer: Answer) -> Progress:
-        """The progress once the cart page says that `expected` pieces have come; raises if not."""
+    async def _verify(
+        self, intent: AddIntent, expected: int, answer: Answer, *, may_fall_short: bool = False
+    ) -> Progress:
+        """The progress once the cart page says that `expected` pieces have come; raises if not.
+
+        `may_fall_short`: fewer will do where the shop is silent about it and the cart takes a
+        number, for a quantity field may be a mere display between a plus and a minus.
+        """
 
         def measure(lines: Lines) -> Progress:
             return measure_add(intent.product, intent.cart_before, lines)
@@ -202,7 +212,14 @@ class _Add:
             progress = await read()
         if progress.growth == expected:
             return progress
-        raise self._explain(progress, expected, answer)
+        if may_fall_short and 0 < progress.growth < expected and not was_refused:
+            line = progress.line
+            if line is not None and await self._cart.can_set(line):
+                return progress
+        error = self._explain(progress, expected, answer)
+        if isinstance(error, CartMismatch):
+            await self._check_still_signed_in()
+        raise error
 
     def _was_emptied(self, progress: Progress, expected: int, answer: Answer) -> bool:
         """Whether somebody checked the cart out since it was known: only our pieces are in it."""
@@ -218,21 +235,31 @@ class _Add:
                 f"The cart holds {progress.now} of this product where {progress.before + expected} "
                 f"were expected. Nothing was taken out: check it by hand. {held}"
             )
+        if answer.sold_out and progress.growth <= 0:
+            return OutOfStock(f"The product is out of stock. {said}{held}")
         if answer.trouble:
-            return answer.trouble  # what the page makes of a broken answer is no refusal
+            # What the page makes of a broken answer need not be true, but may help.
+            return SiteError(f"{answer.trouble} {said}{held}")
         if progress.growth > 0:
             return QuantityRefused(
                 f"The shop took {progress.growth} of {self._asked}. {said}{held}"
             )
-        if answer.sold_out:
-            return OutOfStock(f"The product is out of stock. {said}{held}")
         if answer.refusal:
             return self._refused(f"{said}{held}")
         if not answer.given:
             return SiteTimeout(
                 f"The shop did not answer the add, and the cart does not show it yet. {held}"
             )
-        return CartMismatch(f"The shop took the add without a word, but it is not there. {held}")
+        return CartMismatch(
+            f"The shop took the add without a word, but it is not there. {self._hint}{held}"
+        )
+
+    @property
+    def _hint(self) -> str:
+        options = self._page.site.selectors.variants
+        if self._request.variant or not options:
+            return ""
+        return f"If the product wants a choice ({', '.join(options)}), name it as `variant`. "
 
     def _refused(self, sentence: str) -> BusinessError:
         """What a shop refuses is what was special about the request; else that there is one."""
@@ -256,9 +283,10 @@ class _Add:
         assert line is not None
         wrong = wrong_option(product, line)
         if wrong is not None:
+            asked = ", ".join(ways[0] for ways in product.values)
             raise CartMismatch(
-                f"The cart line {line.name!r} shows {wrong!r}, but {', '.join(product.values)} was "
-                "asked for. Nothing was taken out: check it by hand."
+                f"The cart line {line.name!r} shows {wrong!r}, but {asked} was asked for. "
+                "Nothing was taken out: check it by hand."
             )
         return AddResult(
             line=line,

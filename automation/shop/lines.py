@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import chain
 
 from automation.shop.addresses import Likeness, likeness
 from automation.shop.request import AddIntent, CartLine, Product
@@ -47,13 +48,23 @@ class Progress:
         return self.now - self.before
 
 
+@dataclass(frozen=True, slots=True)
+class Growth(Progress):
+    """The progress of one line."""
+
+    line: CartLine
+
+
 def measure_add(product: Product, before: Sequence[CartLine], now: Sequence[CartLine]) -> Progress:
     """How the product's lines grew between two readings with nothing but our add in between."""
     progress = _compare(product, before, now)
-    if progress.growth or _strongest(product, [*before, *now]) >= Sign.SAME_PAGE:
+    if progress.growth:
         return progress
-    grown = _grown(before, now)
-    return grown[0] if len(grown) == 1 else progress
+    grown = _grown_beside(product, before, now)
+    is_known = _strongest(product, [*before, *now]) >= Sign.SAME_PAGE
+    if len(grown) == 1 and (_sign(product, grown[0].line) or not is_known):
+        return grown[0]
+    return progress
 
 
 def measure_after_absence(product: Product, intent: AddIntent, now: Sequence[CartLine]) -> Progress:
@@ -63,23 +74,27 @@ def measure_after_absence(product: Product, intent: AddIntent, now: Sequence[Car
     cart alone cannot tell: a growth without a line.
     """
     before = intent.cart_before
-    if _strongest(product, [*before, *now]) > Sign.POSSIBLE:
-        return _compare(product, before, now)
-    grown = _grown(before, now)
-    likely = [each for each in grown if each.line and _sign(product, each.line)]
+    is_known = _strongest(product, [*before, *now]) > Sign.POSSIBLE
+    progress = _compare(product, before, now) if is_known else Progress(0, 0, None)
+    if progress.growth:
+        return progress
+    grown = _grown_beside(product, before, now)
+    likely = [each for each in grown if _sign(product, each.line)]
     if len(likely) == 1 and likely[0].growth == intent.quantity:
         return likely[0]
-    nameless = [each for each in grown if each.line and not each.line.links]
+    nameless = [] if is_known else [each for each in grown if not each.line.links]
     doubtful = likely or nameless
-    return Progress(0, sum(each.growth for each in doubtful), None)
+    if doubtful:
+        return Progress(0, sum(each.growth for each in doubtful), None)
+    return progress
 
 
 def wrong_option(product: Product, line: CartLine) -> str | None:
     """The option value that the line shows though another was chosen."""
-    text = _words(line.text)
-    own = [_words(each) for each in (*product.values, *product.names)]
-    if any(_holds(text, _words(value)) for value in product.values):
+    if _shows(product, line):
         return None
+    text = _words(line.text)
+    own = [_words(each) for each in (*chain(*product.values), *product.names)]
     for value in product.other_values:
         wanted = _words(value)
         # "5" or "M" may stand in any row, whatever was chosen.
@@ -99,22 +114,47 @@ def describe_cart(lines: Sequence[CartLine]) -> str:
 
 
 def _compare(product: Product, before: Sequence[CartLine], now: Sequence[CartLine]) -> Progress:
-    strongest = _strongest(product, [*before, *now])
-    if strongest is Sign.NONE:
-        return Progress(0, 0, None)
-    own_before = [line for line in before if _sign(product, line) == strongest]
-    own_now = [line for line in now if _sign(product, line) == strongest]
-    # Two variants of a product are two lines: take those that show the most of the chosen values.
-    # A cart that shows none leaves all of them, and the growth of their sum still tells.
-    most = max((_shows(product, line) for line in own_now), default=0)
-    own_before = [line for line in own_before if _shows(product, line) >= most]
-    own_now = [line for line in own_now if _shows(product, line) >= most]
+    own_before, own_now = _own_lines(product, before, now)
     grown = [each.line for each in _grown(own_before, own_now)]
     return Progress(
         before=sum(line.quantity for line in own_before),
         now=sum(line.quantity for line in own_now),
         line=grown[0] if grown else next(iter(own_now), None),
     )
+
+
+def _own_lines(
+    product: Product, before: Sequence[CartLine], now: Sequence[CartLine]
+) -> tuple[list[CartLine], list[CartLine]]:
+    """The product's lines in two readings, by the same measure in both.
+
+    Two variants of a product are two lines, and the link that was asked for may be the other
+    variant's: so of all lines that are plainly the product's those count that show the most of the
+    chosen values, and of those the ones with the strongest sign. A cart that shows no values
+    leaves all variants; the growth of their sum still tells.
+    """
+    plain = min(Sign.NAME, _strongest(product, [*before, *now]))
+    if plain is Sign.NONE:
+        return [], []
+    readings = [
+        [line for line in reading if _sign(product, line) >= plain] for reading in (before, now)
+    ]
+    most = max((_shows(product, line) for line in readings[1]), default=0)
+    readings = [[line for line in each if _shows(product, line) >= most] for each in readings]
+    strongest = _strongest(product, [*readings[0], *readings[1]])
+    own_before, own_now = (
+        [line for line in each if _sign(product, line) == strongest] for each in readings
+    )
+    return own_before, own_now
+
+
+def _grown_beside(
+    product: Product, before: Sequence[CartLine], now: Sequence[CartLine]
+) -> list[Growth]:
+    """The lines that grew and show the chosen values no worse than the product's known lines."""
+    _, own_now = _own_lines(product, before, now)
+    most = max((_shows(product, line) for line in own_now), default=0)
+    return [each for each in _grown(before, now) if _shows(product, each.line) >= most]
 
 
 def _strongest(product: Product, lines: Sequence[CartLine]) -> Sign:
@@ -137,7 +177,7 @@ def _sign(product: Product, line: CartLine) -> Sign:
     return Sign.POSSIBLE if is_related else Sign.NONE
 
 
-def _grown(before: Sequence[CartLine], now: Sequence[CartLine]) -> list[Progress]:
+def _grown(before: Sequence[CartLine], now: Sequence[CartLine]) -> list[Growth]:
     """The lines of `now` that hold more than they did, the same line being the one most alike."""
     left = list(before)
     grown = []
@@ -148,7 +188,7 @@ def _grown(before: Sequence[CartLine], now: Sequence[CartLine]) -> list[Progress
             left.remove(same)
         had = same.quantity if same else 0
         if line.quantity > had:
-            grown.append(Progress(had, line.quantity, line))
+            grown.append(Growth(had, line.quantity, line))
     return grown
 
 
@@ -166,8 +206,9 @@ def _without_numbers(text: str) -> str:
 
 
 def _shows(product: Product, line: CartLine) -> int:
+    """How many of the chosen values the line shows."""
     text = _words(f"{line.name} {line.text}")
-    return sum(_holds(text, _words(value)) for value in product.values)
+    return sum(any(_holds(text, _words(way)) for way in ways) for ways in product.values)
 
 
 def _words(text: str) -> str:

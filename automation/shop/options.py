@@ -78,18 +78,11 @@ class Options:
         self._page = page
         self._quantity = 1
         self._asked = decide_choices(variant, page.site.selectors)
+        self.values: list[tuple[str, ...]] = []
+        """The chosen values in the ways that a cart may write them. A tick is nothing to read."""
         self.other_values: list[str] = []
         self.places_quantity = False
         """Whether the quantity went into a chosen variant's own field."""
-
-    @property
-    def values(self) -> tuple[str, ...]:
-        """The chosen values that a cart may show: a tick is nothing to read."""
-        return tuple(
-            readings[0].value
-            for readings in self._asked
-            if not readings[0].control or readings[0].control.kind != "check"
-        )
 
     @property
     def are_asked(self) -> bool:
@@ -98,12 +91,17 @@ class Options:
     async def choose(self, quantity: int) -> None:
         """Makes every choice and waits until the shop has settled each."""
         self._quantity = quantity
+        self.values, self.other_values = [], []
         choices = [await self._decide_reading(readings) for readings in self._asked]
         for choice in await self._in_page_order(choices):
             if choice.control is None:
                 await self._follow_link(choice)
             else:
                 await self._make(choice, choice.control)
+
+    def _note(self, *ways: str, others: Sequence[str] = ()) -> None:
+        self.values.append(tuple(dict.fromkeys(ways)))
+        self.other_values += others
 
     async def _decide_reading(self, readings: list[Choice]) -> Choice:
         """The option of this product that a bare value belongs to."""
@@ -188,15 +186,13 @@ class Options:
         if not found["free"]:
             why = "cannot be chosen, it may be sold out" if found["matched"] else "is not offered"
             raise self._unavailable(choice, why, found["options"])
-        self._note_others(choice, found["options"])
-
-    def _note_others(self, choice: Choice, options: Sequence[str]) -> None:
-        self.other_values += [each for each in options if _plain(each) != _plain(choice.value)]
+        self._note(choice.value, found["chosen"], others=found["others"])
 
     async def _fill(self, choice: Choice, control: VariantControl) -> None:
         found = await self._find_control(choice, control)
         target = self._page.locate(found["selector"]).nth(found["place"])
         await target.fill(choice.value)
+        self._note(choice.value)
         await target.blur()  # `change`, which many scripts wait for, comes with leaving the field
 
     async def _place_quantity(self, choice: Choice, control: VariantControl) -> None:
@@ -212,10 +208,13 @@ class Options:
                 f"The field of {choice.value} does not take {self._quantity}: {answer.get('says')}"
             )
         self.places_quantity = True
+        self._note(choice.value)
 
     async def _press(self, choice: Choice, control: VariantControl) -> None:
         found = await self._find_control(choice, control)
         wanted = control.kind == "click" or _is_ticked(choice, control)
+        if control.kind == "click":
+            self._note(choice.value, others=found["others"])
         if found["chosen"] == wanted and (found["box"] or wanted):
             return  # pressing what is chosen already would undo it
         if found["box"]:
@@ -239,8 +238,6 @@ class Options:
             raise self._unavailable(choice, "cannot be chosen", found["options"])
         if not is_ready(found):
             raise await self._missing(choice)
-        if control.kind == "click":
-            self._note_others(choice, found["options"])
         return found
 
     async def _follow_link(self, choice: Choice) -> None:
@@ -255,6 +252,7 @@ class Options:
             await self._page.press("variant_link", 0, found["selector"])
         elif likeness(found["href"], state.url) is not Likeness.SAME:
             await self._page.open(found["href"])
+        self._note(choice.value)
 
     # ---- waiting --------------------------------------------------------------------------------
 

@@ -25,7 +25,8 @@ async (question) => {
   const byXPath = (selector, root) => {
     // "//a" below a row means below that row, as it does for a Playwright locator.
     const path = root === document ? selector : selector.replace(/^(\(*)\//, "$1./");
-    const result = document.evaluate(path, root, null, XPathResult.ORDERED_NODE_SNAPSHOT_TYPE, null);
+    const inOrder = XPathResult.ORDERED_NODE_SNAPSHOT_TYPE;
+    const result = document.evaluate(path, root, null, inOrder, null);
     return Array.from({ length: result.snapshotLength }, (_, i) => result.snapshotItem(i));
   };
 
@@ -233,17 +234,25 @@ async (question) => {
   // ---- the cart ---------------------------------------------------------------------------
 
   // Without a selector for rows, a row is the largest part with only one name (or quantity).
-  const rowElements = () => {
-    if (selectors.cart_row) return find(selectors.cart_row).filter(shown);
-    const marksOfRows = find(selectors.cart_row_name ?? selectors.cart_quantity).filter(shown);
-    return marksOfRows.map((mark) => {
-      let row = mark;
-      const alone = (part) => marksOfRows.every((each) => each === mark || !part.contains(each));
-      while (row.parentElement && row.parentElement !== document.body && alone(row.parentElement)) {
-        row = row.parentElement;
+  const inferredRows = () => {
+    const anchors = find(selectors.cart_row_name ?? selectors.cart_quantity).filter(shown);
+    return anchors.map((anchor) => {
+      let part = anchor;
+      const isAlone = (one) => anchors.every((each) => each === anchor || !one.contains(each));
+      while (part.parentElement !== document.body && isAlone(part.parentElement)) {
+        part = part.parentElement;
       }
-      return row;
+      return part;
     });
+  };
+
+  // A heading or a total may look like a row: it has none of a row's parts.
+  const rowElements = () => {
+    if (!selectors.cart_row) return inferredRows();
+    const parts = [selectors.cart_row_name, selectors.cart_quantity].filter(Boolean);
+    const isRow = (element) =>
+      !parts.length || parts.some((part) => findBelow(part, element).length);
+    return find(selectors.cart_row).filter(shown).filter(isRow);
   };
 
   const CONTROL = 'input:not([type="hidden"], [type="checkbox"], [type="radio"]), select';
@@ -268,11 +277,11 @@ async (question) => {
       .filter((href) => /^https?:/.test(href) && new URL(href).pathname !== location.pathname);
     const linkTexts = anchors.map(textOf).sort((one, other) => other.length - one.length);
     return {
-      name: (named ? textOf(named) : linkTexts[0] || textOf(element)).slice(0, 500),
+      name: (named ? textOf(named) : linkTexts[0] || textOf(element)).slice(0, 200),
       links: Array.from(new Set(links)).slice(0, 5),
       quantity: control && (control.getAttribute("aria-valuenow") ?? textOf(control)),
       editable: Boolean(control && isEditable(control)),
-      text: `${textOf(element)} ${squeeze(spokenOf(element))}`.slice(0, 1000),
+      text: `${textOf(element)} ${squeeze(spokenOf(element))}`.slice(0, 500),
     };
   };
 
@@ -296,7 +305,8 @@ async (question) => {
   // The prototype's setter and every event a hand would cause: frameworks listen to either.
   const assign = (element, value) => {
     element.focus();
-    Object.getOwnPropertyDescriptor(Object.getPrototypeOf(element), "value").set.call(element, value);
+    const { set } = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(element), "value");
+    set.call(element, value);
     announce(element, ["input", "keyup", "change"]);
     element.blur();
   };
@@ -311,24 +321,26 @@ async (question) => {
         (each) => each.value === `${number}` || digits(each.text) === `${number}`,
       );
       if (option) assign(control, option.value);
-      return { found: true, set: Boolean(option), options: options.map((each) => squeeze(each.text)) };
+      const labels = options.map((each) => squeeze(each.text));
+      return { found: true, set: Boolean(option), options: labels };
     }
     if (control.value !== `${number}`) assign(control, `${number}`);
-    const set = control.value === `${number}` && control.validity.valid;
+    // The page may write it in its own way: 2.00, 2 pcs.
+    const set = digits(control.value) === `${number}` && control.validity.valid;
     return { found: true, set, says: control.validationMessage, holds: control.value };
   };
 
-  const field = (selector) =>
-    find(selector)
-      .map((each) => (each.matches("input, select") ? each : each.querySelector("input, select")))
-      .filter(Boolean);
+  const fieldIn = (part) =>
+    part?.matches("input, select") ? part : part?.querySelector("input, select");
+
+  const fields = (selector) => find(selector).map(fieldIn).filter(Boolean);
 
   const setQuantity = () => {
     if (question.place !== undefined) {
-      return setNumber(field(question.selector)[question.place], question.quantity);
+      return setNumber(fieldIn(find(question.selector)[question.place]), question.quantity);
     }
-    const fields = field(question.selector);
-    const candidates = fields.some(shown) ? fields.filter(shown) : fields;
+    const all = fields(question.selector);
+    const candidates = all.some(shown) ? all.filter(shown) : all;
     const button = addButton().element;
     return setNumber(button ? nearest(candidates, button) : candidates[0], question.quantity);
   };
@@ -348,32 +360,48 @@ async (question) => {
   const updateButton = () => {
     const element = rowElements()[question.row];
     const buttons = find(selectors.cart_update).filter(shown);
-    return { place: place(selectors.cart_update, element ? nearest(buttons, element) : buttons[0]) };
+    const button = element ? nearest(buttons, element) : buttons[0];
+    return { place: place(selectors.cart_update, button) };
   };
 
   // Label or value, case and space apart; a label may go on with a price or a remark.
   const matching = (things, labels, wanted) => {
     const names = wanted.map(loose);
-    const exact = things.filter((each) => labels(each).some((label) => names.includes(loose(label))));
-    if (exact.length) return exact[0];
-    const begins = (label) =>
-      names.some((name) => loose(label).startsWith(name) && !/^[\p{L}\p{N}]/u.test(loose(label).slice(name.length).trimStart() || " ") );
-    const near = things.filter((each) => labels(each).some(begins));
+    const isExact = (label) => names.includes(loose(label));
+    const exact = things.find((each) => labels(each).some(isExact));
+    if (exact) return exact;
+    const goesOn = (label) =>
+      names.some((name) => {
+        const rest = loose(label).slice(name.length).trimStart();
+        return loose(label).startsWith(name) && /^[^\p{L}\p{N}]/u.test(rest);
+      });
+    const near = things.filter((each) => labels(each).some(goesOn));
     return near.length === 1 ? near[0] : null;
   };
 
   const pick = () => {
-    const select = best(question.candidates.flatMap(field).filter((each) => each.matches("select")));
+    const select = best(
+      question.candidates.flatMap(fields).filter((each) => each.matches("select")),
+    );
     if (!select) return { found: false };
     const options = Array.from(select.options);
-    const option = matching(options, (each) => [each.text, each.label, each.value], question.values);
-    const labels = options.filter((each) => each.value).map((each) => squeeze(each.text));
+    const labels = (each) => [each.text, each.label, each.value];
+    const option = matching(options, labels, question.values);
     const free = Boolean(option) && !option.disabled && !select.disabled;
     if (free && question.act && !option.selected) {
       option.selected = true;
       announce(select, ["input", "change"]);
     }
-    return { found: true, matched: Boolean(option), free, options: labels };
+    const offered = options.filter((each) => each.value);
+    const texts = (some) => some.map((each) => squeeze(each.text));
+    return {
+      found: true,
+      matched: Boolean(option),
+      free,
+      chosen: squeeze(option?.text),
+      others: texts(offered.filter((each) => each !== option)),
+      options: texts(offered),
+    };
   };
 
   const isChosen = (element) =>
@@ -392,19 +420,22 @@ async (question) => {
       ...Array.from(each.labels ?? [], textOf),
       ...Object.values(each.dataset),
     ];
-    const named = question.names_value
-      ? question.candidates.map((selector) => [selector, best(find(selector))])
-      : question.candidates.map((selector) => {
-          const all = find(selector);
-          return [selector, all.length > 1 ? matching(all, labels, question.values) : all[0]];
-        });
-    const [selector, element] = named.find(([, found]) => found) ?? [null, null];
-    const all = question.names_value ? [] : question.candidates.flatMap((each) => find(each));
-    const options = all.filter(shown).map((each) => textOf(each) || spokenOf(each));
+    const choose = (all) => {
+      if (question.names_value) return best(all);
+      return all.length > 1 ? matching(all, labels, question.values) : all[0];
+    };
+    const selector = question.candidates.find((each) => choose(find(each)));
+    const element = selector && choose(find(selector));
+    const offered = question.names_value
+      ? []
+      : question.candidates.flatMap((each) => find(each)).filter(shown);
+    const texts = (some) => some.map((each) => textOf(each) || spokenOf(each));
+    const options = texts(offered);
     if (!element) return { found: false, options };
     return {
       found: true,
       options,
+      others: texts(offered.filter((each) => each !== element)),
       selector,
       place: place(selector, element),
       shown: shown(element),
@@ -465,7 +496,7 @@ async (question) => {
     const signature = JSON.stringify(answer);
     if (signature !== question.last || performance.now() >= until) {
       const complete = document.readyState === "complete";
-      return { answer, signature, complete, foreign: Array.from(foreign) };
+      return { signature, complete, foreign: Array.from(foreign) };
     }
     await new Promise((resolve) => setTimeout(resolve, 25));
   }

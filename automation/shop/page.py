@@ -6,9 +6,9 @@ accepted. The pages of a shop (log-in, product, cart) are built on this, each in
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,12 +25,23 @@ from automation.errors import (
     SiteTimeout,
     SiteTrouble,
 )
-from automation.shop.request import Credentials
+from automation.shop.state import PageState
 from automation.shop.traffic import TOO_MANY_REQUESTS, Traffic, rate_limited
 from automation.site import SELECTOR_KEYS, Site, is_xpath
 from automation.waiting import settle_within
 
 SCRIPT = (Path(__file__).parent / "page.js").read_text()
+
+# The script is sent and read once a document; questions and replies are text, which costs
+# Playwright least.
+ASK = '(question) => window[Symbol.for("cartwright")]?.(question)'
+INSTALL = f"""([fixed, question]) => {{
+  const answer = {SCRIPT.rstrip()};
+  const ask = async (text) =>
+    JSON.stringify(await answer({{ ...JSON.parse(fixed), ...JSON.parse(text) }}));
+  Object.defineProperty(window, Symbol.for("cartwright"), {{ value: ask, configurable: true }});
+  return ask(question);
+}}"""
 
 INDICATORS = (
     "captcha_indicator",
@@ -84,106 +95,14 @@ class Session(Protocol):
     async def goto(self, url: str) -> Response | None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class LoginForm:
-    """The visible log-in form: each part's place among the matches of its selector."""
-
-    email: int | None
-    password: int | None
-    button: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class AddButton:
-    """The button to press; `is_guess`: there are several, and none is plainly the product's."""
-
-    place: int
-    is_guess: bool
-    disabled: bool
-    covered_by: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ProductPart:
-    titles: tuple[str, ...]
-    links: tuple[str, ...]
-    button: AddButton | None
-    presses: int
-    """How often this document has been pressed since it was first looked at."""
-
-
-@dataclass(frozen=True, slots=True)
-class CartRow:
-    name: str
-    links: tuple[str, ...]
-    quantity: str | None
-    editable: bool
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class PageState:
-    """What the page is and says at one moment. `said`: the texts of each indicator that shows."""
-
-    document: float
-    url: str
-    parsed: bool
-    said: Mapping[str, tuple[str, ...]]
-    login: LoginForm | None
-    product: ProductPart | None
-    rows: tuple[CartRow, ...] | None
-
-    @classmethod
-    def from_answer(cls, answer: Mapping[str, Any]) -> "PageState":
-        login, product, rows = answer["login"], answer["product"], answer["rows"]
-        return cls(
-            document=answer["document"],
-            url=answer["url"],
-            parsed=answer["parsed"],
-            said={key: tuple(texts) for key, texts in answer["said"].items()},
-            login=LoginForm(**login) if login else None,
-            product=ProductPart(
-                titles=tuple(product["titles"]),
-                links=tuple(product["links"]),
-                button=AddButton(**product["button"]) if product["button"] else None,
-                presses=product["presses"],
-            )
-            if product
-            else None,
-            rows=tuple(CartRow(**{**row, "links": tuple(row["links"])}) for row in rows)
-            if rows is not None
-            else None,
-        )
-
-    def says(self, key: str) -> bool:
-        return key in self.said
-
-    def text(self, key: str) -> str:
-        return " ".join(filter(None, self.said.get(key, ()))).strip()
-
-    def says_anew(self, key: str, earlier: "PageState") -> bool:
-        """Whether an indicator came up since: a message that stood there before proves nothing."""
-        now, before = self.said.get(key, ()), earlier.said.get(key, ())
-        if self.document != earlier.document:
-            return bool(now)
-        return len(now) > len(before) or any(text not in before for text in now)
-
-    def text_anew(self, key: str, earlier: "PageState") -> str | None:
-        """What an indicator says that came up since; it may say nothing, and still be there."""
-        return self.text(key) or key if self.says_anew(key, earlier) else None
-
-
 class ShopPage:
-    def __init__(
-        self, session: Session, site: Site, traffic: Traffic, credentials: Credentials | None
-    ) -> None:
+    def __init__(self, session: Session, site: Site, traffic: Traffic) -> None:
         self.session = session
         self.site = site
         self.traffic = traffic
-        self.credentials = credentials
         self.response: Response | None = None
         self._marks: dict[str, str] = {}
-        self._selectors = {
+        self._selectors: dict[str, Any] = {
             key: getattr(site.selectors, key)
             for key in (*SELECTOR_KEYS, "logged_in_indicator_is_hidden")
         }
@@ -221,7 +140,10 @@ class ShopPage:
             raise rate_limited(self.response)
 
     async def _address(self) -> str:
-        return str(await self._page.evaluate("location.href"))
+        try:
+            return str(await self._page.evaluate("location.href"))
+        except PlaywrightError:
+            return self._page.url  # it is on its way to somewhere else again
 
     async def look(
         self, *wants: str, product: Mapping[str, Sequence[str]] | None = None
@@ -291,21 +213,6 @@ class ShopPage:
         """
         return self._complete or time.monotonic() - self._opened_at > WAKING_PATIENCE
 
-    def signed_in(self, state: PageState) -> bool:
-        """Whether the page shows the log-in indicator, and no other account's e-mail in it."""
-        if not state.says("logged_in_indicator"):
-            return False
-        return self.foreign_account(state) is None
-
-    def foreign_account(self, state: PageState) -> str | None:
-        """The e-mail of another account that the indicator shows, if it shows one."""
-        own = self.credentials.email.casefold() if self.credentials else ""
-        if "@" not in own:
-            return None
-        words = state.text("logged_in_indicator").casefold().split()
-        mails = [word.strip("()<>[],.;:!") for word in words if "@" in word and "*" not in word]
-        return mails[0] if mails and own not in mails else None
-
     def _raise_alarms(self, state: PageState) -> None:
         if state.says("captcha_indicator"):
             raise CaptchaSeen(
@@ -327,9 +234,8 @@ class ShopPage:
         if time.monotonic() - self._banner_tried_at < BANNER_PAUSE:
             return False
         try:
-            await self.visible("cookie_accept").click(
-                timeout=BANNER_PATIENCE_MS, no_wait_after=True
-            )
+            button = self.locate(self._selectors["cookie_accept"]).filter(visible=True).first
+            await button.click(timeout=BANNER_PATIENCE_MS, no_wait_after=True)
         except PlaywrightError:
             if self._page.is_closed():
                 raise
@@ -344,7 +250,7 @@ class ShopPage:
         return self.page_changed(key, f"{where} of {self.site.name} does not show {key}")
 
     def page_changed(self, key: str, message: str) -> PageChanged:
-        return PageChanged(message, key=key, selector=str(getattr(self.site.selectors, key)))
+        return PageChanged(message, key=key, selector=str(self._selectors[key]))
 
     # ---- parts ----------------------------------------------------------------------------------
 
@@ -353,14 +259,11 @@ class ShopPage:
 
     def part(self, key: str, place: int) -> Locator:
         """A part of the page by the place that the page gave for it."""
-        return self.locate(getattr(self.site.selectors, key)).nth(place)
-
-    def visible(self, key: str) -> Locator:
-        return self.locate(getattr(self.site.selectors, key)).filter(visible=True).first
+        return self.locate(self._selectors[key]).nth(place)
 
     async def press(self, key: str, place: int, selector: str | None = None) -> None:
         """Presses what may be pressed twice without harm. The vendor data has it under `key`."""
-        selector = selector or str(getattr(self.site.selectors, key))
+        selector = selector or str(self._selectors[key])
         target = self.locate(selector).nth(place)
         deadline = time.monotonic() + PART_PATIENCE
         while True:
@@ -445,13 +348,13 @@ class ShopPage:
     async def _evaluate(self, **question: Any) -> dict[str, Any]:
         for selector, attribute in self._marks.items():
             await self.locate(selector).evaluate_all(MARK, attribute)
-        question |= {
-            "selectors": self._selectors,
-            "indicators": INDICATORS,
-            "marks": self._marks,
-        }
-        reply: dict[str, Any] = await self._page.evaluate(SCRIPT, question)
-        return reply
+        text = json.dumps({**question, "marks": self._marks})
+        reply = await self._page.evaluate(ASK, text)
+        if reply is None:  # another document than the last one
+            fixed = json.dumps({"selectors": self._selectors, "indicators": INDICATORS})
+            reply = await self._page.evaluate(INSTALL, [fixed, text])
+        answered: dict[str, Any] = json.loads(reply)
+        return answered | {"answer": json.loads(answered["signature"])}
 
     async def _learn(self, selector: str) -> None:
         """Has a selector marked from now on that only Playwright can read (`:has-text()`)."""
@@ -474,5 +377,5 @@ class ShopPage:
                 return
 
     def _key_of(self, selector: str) -> str:
-        own = self._selectors
-        return next((key for key in SELECTOR_KEYS if own[key] == selector), "variants")
+        known = (key for key in SELECTOR_KEYS if self._selectors[key] == selector)
+        return next(known, "variants")

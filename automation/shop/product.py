@@ -4,6 +4,7 @@ The press is the one act here that must not be made twice. What the shop says to
 hint (`Answer`): whether it worked is read from the cart.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,9 +20,10 @@ from automation.errors import (
 )
 from automation.shop.addresses import is_front_page, same_path
 from automation.shop.options import Options
-from automation.shop.page import NOTHING_THERE, PART_PATIENCE, AddButton, PageState, ShopPage
+from automation.shop.page import NOTHING_THERE, PART_PATIENCE, ShopPage
 from automation.shop.quantities import parse_quantity
 from automation.shop.request import CartRequest, Product
+from automation.shop.state import AddButton, PageState
 
 NOTICE_STAYS = 0.5
 """Seconds of rest after which a notice such as "sold out" is meant, not on its way out."""
@@ -31,6 +33,9 @@ POPUP_AFTER = 2.5
 
 ANSWER_PATIENCE = 10.0
 """Seconds for the shop's answer; then the cart is read, whatever the answer may yet be."""
+
+OPTIMISM = 3.0
+"""Seconds by which a page may speak before its shop's server has answered."""
 
 CONFIRMATION_GRACE = 2.0
 """Seconds of rest in which a confirmation may still come after the shop's server has answered."""
@@ -50,6 +55,10 @@ class Answer:
     at_cart: bool = False
     trouble: SiteTrouble | None = None
 
+    @property
+    def has_spoken(self) -> bool:
+        return self.confirmed or self.refusal is not None or self.sold_out is not None
+
 
 class ProductPage:
     def __init__(self, page: ShopPage, request: CartRequest) -> None:
@@ -58,17 +67,22 @@ class ProductPage:
         self._request = request
         self._options = Options(page, request.variant)
         self._links = [request.product_url]
-        self._titles = [request.product_name] if request.product_name else []
+        self._titles: list[str] = []
 
     @property
     def product(self) -> Product:
         """What is known of the product so far; complete once the options are chosen."""
         return Product(
             links=tuple(dict.fromkeys(self._links)),
-            names=tuple(dict.fromkeys(self._titles)),
-            values=self._options.values,
+            names=tuple(dict.fromkeys(self._names)),
+            values=tuple(self._options.values),
             other_values=tuple(dict.fromkeys(self._options.other_values)),
         )
+
+    @property
+    def _names(self) -> list[str]:
+        asked = self._request.product_name
+        return [asked, *self._titles] if asked else self._titles
 
     # ---- opening --------------------------------------------------------------------------------
 
@@ -108,7 +122,7 @@ class ProductPage:
     def _note(self, state: PageState) -> None:
         """Keeps the names and addresses that the page gives the product."""
         assert state.product is not None
-        self._titles += [title for title in state.product.titles if title != self._page.site.name]
+        self._titles = [title for title in state.product.titles if title != self._page.site.name]
         self._links += [
             link for link in (state.url, *state.product.links) if not is_front_page(link)
         ]
@@ -116,7 +130,7 @@ class ProductPage:
     async def _until(
         self, ready: Callable[[PageState], bool], patience: float = PART_PATIENCE
     ) -> PageState:
-        wanted = {"names": self._titles, "links": self._links}
+        wanted = {"names": self._names, "links": self._links}
         return await self._page.until(ready, "product", patience=patience, product=wanted)
 
     @staticmethod
@@ -128,8 +142,12 @@ class ProductPage:
     async def prepare(self, quantity: int) -> int:
         """Chooses the options and the quantity; tells how many pieces a press will add."""
         if self._options.are_asked:
+            before = await self._page.look()
             await self._options.choose(quantity)
-            self._note(await self._until(lambda now: now.parsed))
+            state = await self._until(lambda now: now.parsed)
+            if not same_path(state.url, before.url):
+                self._links = []  # the variant has a page of its own, the asked one is another's
+            self._note(state)
         if self._options.places_quantity:
             return quantity
         if self._own.quantity_input is None:
@@ -215,10 +233,15 @@ class ProductPage:
 
     async def _hear(self, before: PageState) -> Answer:
         heard = Answer()
+        spoke_at: float | None = None
 
         def hear(now: PageState) -> bool:
-            nonlocal heard
+            nonlocal heard, spoke_at
             heard = self._listen(heard, now, before)
+            if spoke_at is None and heard.has_spoken:
+                spoke_at = time.monotonic()
+            if spoke_at is not None and time.monotonic() - spoke_at > OPTIMISM:
+                heard = replace(heard, given=True)  # what is still awaited is a chat or a ticker
             return heard.given
 
         await self._page.until(hear, "product", patience=ANSWER_PATIENCE, since=before)
@@ -238,12 +261,11 @@ class ProductPage:
             sold_out=heard.sold_out or now.text_anew("out_of_stock_indicator", before),
             trouble=self._page.traffic.refusal(acts_only=True),
         )
-        spoke = heard.confirmed or heard.refusal or heard.sold_out
         # A toast may come before the server has answered: leaving now would call the add back.
         over = (
             isinstance(heard.trouble, RateLimited)
             or at_cart
-            or (spoke and not self._page.traffic.awaited)
+            or (heard.has_spoken and not self._page.traffic.awaited)
             or self._is_silent(now, is_new_page=is_new_page)
         )
         return replace(heard, given=bool(over))

@@ -51,17 +51,23 @@ class Product:
     """How the product is known again in a cart.
 
     `links` are its addresses (as asked, as landed on, as it calls itself), `names` its titles.
-    `values` are the chosen values of its options, `other_values` those that were not chosen.
+    `values` are the chosen values of its options, each in all ways that a cart may write it;
+    `other_values` are those that were not chosen.
     """
 
     links: tuple[str, ...]
     names: tuple[str, ...] = ()
-    values: tuple[str, ...] = ()
+    values: tuple[tuple[str, ...], ...] = ()
     other_values: tuple[str, ...] = ()
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
-        return cls(**{key: tuple(value) for key, value in data.items()})
+        return cls(
+            links=tuple(data["links"]),
+            names=tuple(data["names"]),
+            values=tuple(map(tuple, data["values"])),
+            other_values=tuple(data["other_values"]),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ def test_a_link_is_believed_before_a_name():
 
 
 def test_of_two_variants_the_chosen_one_is_measured():
-    black = Product(SHIRT.links, SHIRT.names, ("Black", "L"))
+    black = Product(SHIRT.links, SHIRT.names, (("Black",), ("L", "Large")))
     white_l = line("Shirt", 2, "/p/shirt", "Shirt White L 2")
     black_l = line("Shirt", 1, "/p/shirt", "Shirt Black L 1")
 
@@ -102,13 +102,48 @@ def test_of_two_variants_the_chosen_one_is_measured():
 
 
 def test_a_cart_that_shows_no_options_is_measured_by_its_sum():
-    black = Product(SHIRT.links, SHIRT.names, ("Black",))
+    black = Product(SHIRT.links, SHIRT.names, (("Black",),))
 
     progress = measure_add(
         black, [line("Shirt", 2, "/p/shirt")], [line("Shirt", 2, "/p/shirt")] * 2
     )
 
     assert (progress.before, progress.now) == (2, 4)
+
+
+BLACK_CUP = Product(
+    (f"{SHOP}/p/cup-white", f"{SHOP}/p/cup-white?color=2"), ("Cup - Black",), (("Black",),)
+)
+WHITE = line("Cup - White", 1, "/p/cup-white")
+
+
+def black(quantity):
+    return line("Cup - Black", quantity, "/p/cup-black")
+
+
+def test_the_address_asked_for_may_be_the_other_variants():
+    progress = measure_add(BLACK_CUP, [WHITE, black(2)], [WHITE, black(4)])
+    later = decide_rest(AddIntent(BLACK_CUP, 2, (WHITE, black(2))), (WHITE, black(4)))
+
+    assert (progress.before, progress.now, progress.line) == (2, 4, black(4))
+    assert later.growth == 2
+
+
+def test_a_variant_that_only_its_growth_gives_away_is_found():
+    cup = Product(BLACK_CUP.links, ("Cup",), (("Black",),))
+
+    progress = measure_add(cup, [WHITE], [WHITE, black(2)])
+    later = decide_rest(AddIntent(cup, 2, (WHITE,)), (WHITE, black(2)))
+
+    assert progress.line == later.line == black(2)
+
+
+def test_another_variant_that_grew_instead_is_no_add():
+    cup = Product(BLACK_CUP.links, ("Cup",), (("White",),))
+
+    progress = measure_add(cup, [WHITE], [WHITE, black(1)])
+
+    assert progress.growth == 0
 
 
 def test_an_add_without_effect_is_none_even_beside_a_namesake():
@@ -178,13 +213,13 @@ def test_a_quantity_that_fits_no_story_goes_to_a_person(now):
     ],
 )
 def test_the_value_of_another_choice_is_noticed(text, wrong):
-    product = Product((), ("Shirt",), ("Black",), ("White", "M", "5", "Shirt"))
+    product = Product((), ("Shirt",), (("Black", "b1"),), ("White", "M", "5", "Shirt"))
 
     assert wrong_option(product, line("Shirt", 1, text=text)) == wrong
 
 
 def test_a_value_within_the_chosen_one_is_no_other():
-    product = Product((), (), ("Light Blue",), ("Blue",))
+    product = Product((), (), (("Light Blue",),), ("Blue",))
 
     assert wrong_option(product, line("Shirt", 1, text="Shirt, blue")) is None
 

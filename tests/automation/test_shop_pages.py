@@ -1,7 +1,9 @@
 """What pages of shops do (FACTS.md, section 10), one behaviour a test, on pages of a few lines."""
 
+import asyncio
 import json
 import threading
+import time
 
 import pytest
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
@@ -172,6 +174,31 @@ def test_a_form_whose_button_has_no_selector_is_sent_with_enter(shop, stranger):
     assert shop.held == [("green-tea", "", 1)]
 
 
+def test_a_form_that_is_emptied_by_a_script_is_filled_again(shop, stranger):
+    shop.parts.login += """<script>
+      const email = document.querySelector("#login input"), woken = () => { email.value = ""; };
+      email.addEventListener("input", () => setTimeout(woken, 0), { once: true });
+    </script>"""
+
+    add(stranger, shop)
+
+    assert shop.held == [("green-tea", "", 1)]
+
+
+def test_a_button_that_waits_for_a_key_is_freed(shop, stranger):
+    shop.parts.login = (
+        LOGIN_FORM.replace("<button>", "<button disabled>")
+        + """<script>
+      const button = document.querySelector("#login button");
+      document.addEventListener("keyup", () => { button.disabled = false; });
+    </script>"""
+    )
+
+    add(stranger, shop)
+
+    assert shop.held == [("green-tea", "", 1)]
+
+
 def test_a_form_that_a_script_renders_late_is_waited_for(shop, stranger):
     shop.parts.login = f"""<div id=root></div><script>
       setTimeout(() => {{ document.querySelector("#root").innerHTML = `{LOGIN_FORM}`; }}, 600);
@@ -192,6 +219,11 @@ def test_one_who_is_logged_in_already_is_not_logged_in_again(shop, buyer):
 
     assert shop.count("POST /login") == 0
     assert shop.held == []
+
+
+def test_a_log_in_form_that_has_moved_is_named(shop, stranger):
+    with pytest.raises(PageChanged, match="email_input"):
+        add(stranger, shop, vendor=shop.vendor({"email_input": "#gone"}))
 
 
 def test_without_an_indicator_the_log_in_page_tells(shop, buyer):
@@ -345,6 +377,28 @@ def test_the_message_of_the_add_before_is_no_confirmation(shop, buyer):
         add(buyer, shop)
 
     assert len(buyer.intents) == 1
+
+
+def test_a_chat_that_polls_for_ever_does_not_hold_the_add_up(shop, buyer):
+    async def poll(visit):
+        await asyncio.sleep(20)
+        return JSONResponse({})
+
+    shop.overrides["POST /poll"] = poll
+    shop.on_add = say_ok
+    shop.parts.product += (
+        SEND
+        + """<script>
+      setInterval(() => fetch("/poll", { method: "POST" }), 1500);
+      done = () => { say("success", "Added"); fetch("/poll", { method: "POST" }); };
+    </script>"""
+    )
+    started = time.monotonic()
+
+    result = add(buyer, shop)
+
+    assert result.confirmed
+    assert time.monotonic() - started < 9
 
 
 def test_a_toast_before_the_answer_does_not_call_the_add_back(shop, buyer):
@@ -503,6 +557,16 @@ def test_rows_are_told_apart_without_a_selector_for_rows(shop, buyer):
     ]
 
 
+def test_a_heading_and_a_total_are_no_rows(shop, buyer):
+    shop.parts.row = "<tr><td class=name>{name}<td class=quantity>{quantity}"
+    shop.parts.cart = """<table id=cart><tr><th>Product<th>Pieces</th></tr>{rows}
+      <tr><td>Total<td>£ 9.00</table>"""
+
+    result = add(buyer, shop, quantity=2, vendor=shop.vendor({"cart_row": "#cart tr"}))
+
+    assert [(line.name, line.quantity) for line in result.cart] == [("Green Tea", 2)]
+
+
 def test_rows_of_a_closed_drawer_do_not_count(shop, buyer):
     shop.parts.cart = "<div style='display:none' id=drawer>{rows}</div><div id=cart>{rows}</div>"
 
@@ -583,13 +647,40 @@ def test_a_cart_that_does_not_know_us_is_a_cart_of_nobody(shop, buyer):
     assert result.signed_in
 
 
-def test_a_cart_page_without_the_indicator_sends_us_to_one_that_has_it(shop, buyer):
+@pytest.mark.parametrize("known_cart", [None, ()])
+def test_a_cart_page_without_the_indicator_sends_us_to_one_that_has_it(shop, buyer, known_cart):
     shop.overrides["GET /cart"] = lambda visit: HTMLResponse(shop.cart_html(visit))
 
-    result = add(buyer, shop)
+    result = add(buyer, shop, known_cart=known_cart)
 
     assert result.quantity_after == 1
     assert shop.visits[-1] == "GET /p/green-tea"
+    assert shop.count("POST /login") == 0
+
+
+def test_a_cart_that_is_closed_to_strangers_tells_that_the_session_is_lost(shop, buyer):
+    def forget(visit):
+        shop.sessions.clear()
+        return RedirectResponse("/login", 303)
+
+    shop.on_add = forget
+    shop.overrides["GET /cart"] = lambda visit: (
+        shop.cart_html(visit) if visit.email else RedirectResponse("/login", 303)
+    )
+
+    with pytest.raises(SessionLost):
+        add(buyer, shop)
+
+
+def test_an_add_that_leads_to_the_log_in_page_tells_that_the_session_is_lost(shop, buyer):
+    def forget(visit):
+        shop.sessions.clear()
+        return RedirectResponse("/login", 303)
+
+    shop.on_add = forget
+
+    with pytest.raises(SessionLost):
+        add(buyer, shop)
 
 
 # ---- quantity -----------------------------------------------------------------------------------
@@ -678,6 +769,26 @@ def test_the_rest_is_written_into_the_cart(shop, buyer, update, button):
     assert shop.held == [("blue-mug", "", 1), ("green-tea", "", 4)]
     assert shop.adds == [("green-tea", "", 1)]
     assert (result.quantity_before, result.quantity_after) == (0, 4)
+
+
+def test_a_number_between_plus_and_minus_is_made_up_for_in_the_cart(shop, buyer):
+    shop.parts.product = (
+        PRODUCT
+        + """<div id=buy><input type=hidden name=slug value={slug}>
+      <button>-</button><input name=quantity value=1 readonly><button>+</button>
+      <form method=post action=/add><input type=hidden name=slug value={slug}>
+      <button class=add>Add</button></form></div>"""
+    )
+    shop.parts.row = UPDATING_ROW
+    shop.parts.cart = (
+        "<form id=cart method=post action=/update>{rows}<button>Update</button></form>"
+    )
+
+    result = add(buyer, shop, quantity=4, vendor=shop.vendor({"cart_update": "#cart button"}))
+
+    assert shop.held == [("green-tea", "", 4)]
+    assert shop.adds == [("green-tea", "", 1)]
+    assert result.quantity_after == 4
 
 
 def test_a_cart_updated_by_a_script_is_read_anew(shop, buyer):
@@ -771,6 +882,22 @@ def test_a_list_that_waits_for_another_choice_is_waited_for(shop, buyer):
     )
 
     assert shop.held == [("green-tea", "c3, Large", 1)]
+
+
+def test_a_choice_by_its_value_is_known_by_its_label_in_the_cart(shop, buyer):
+    labels = {"c1": "Black", "c2": "Light Blue", "c3": "Red"}
+    shop.on_add = lambda visit: (
+        shop.put(visit, "green-tea", 1, labels[visit.form["option"]])
+        or RedirectResponse("/cart", 303)
+    )
+    with_options(shop, f"<select name=option id=colour>{COLOURS}</select>")
+    vendor = shop.vendor({"variants": {"Colour": {"kind": "select", "selector": "#colour"}}})
+
+    add(buyer, shop, variant="c1", vendor=vendor)
+    result = add(buyer, shop, variant="light blue", vendor=vendor, known_cart=None)
+
+    assert shop.held == [("green-tea", "Black", 1), ("green-tea", "Light Blue", 1)]
+    assert (result.quantity_before, result.quantity_after) == (0, 1)
 
 
 @pytest.mark.parametrize("value", ["Purple", "Green"])

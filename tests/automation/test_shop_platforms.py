@@ -7,7 +7,7 @@ vendor data differs: the flow is the same.
 import pytest
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
 
-from automation.errors import OptionUnavailable, QuantityRefused
+from automation.errors import CartMismatch, OptionUnavailable, QuantityRefused
 from automation.shop import CartRequest
 from tests.automation.buyer import Buyer
 from tests.automation.rough_shop import EMAIL, RoughShop, fill, say_ok
@@ -338,6 +338,71 @@ def test_a_single_page_shop(shop, buyer):
     assert shop.held == [("green-tea", "", 3)]
     assert result.quantity_after == 3
     assert shop.adds == [("green-tea", "", 1)] * 3
+
+
+def test_evershop(shop, buyer):
+    """The asked page is one variant's, a button loads another by AJAX under the same path."""
+    shop.on_add = say_ok
+    shop.overrides["GET /cups/cup-white"] = lambda visit: (
+        """<h1>Cup - White</h1>
+      <dl><dt>Colour</dt><dd>White</dd></dl><ul class=variants>
+      <li><button type=button>White</button></li><li><button type=button>Black</button></li></ul>
+      <p class=note></p><input name=qty type=number value=1 min=1 step=any>
+      <button type=button class=add>Add to cart</button>
+      <div role=dialog hidden>Added</div><script>
+      const query = (selector) => document.querySelector(selector);
+      let slug = null;
+      query("ul").addEventListener("click", async (event) => {
+        const colour = event.target.textContent;
+        await fetch("/variant?colour=" + colour);
+        slug = colour === "Black" ? "tea-pot" : "blue-mug";
+        query("h1").textContent = "Cup - " + colour;
+        query("dd").textContent = colour;
+        history.replaceState(null, "", "?colour=" + colour);
+      });
+      query(".add").addEventListener("click", async () => {
+        if (!slug) { query(".note").textContent = "Please select variant options"; return; }
+        const body = new URLSearchParams({ slug, quantity: query("input").value });
+        await fetch("/add", { method: "POST", body });
+        query("[role=dialog]").hidden = false;
+      });</script>"""
+    )
+    shop.latency = 0.1
+    names = {"tea-pot": "black", "blue-mug": "white"}
+    shop.overrides["GET /cart"] = lambda visit: (
+        "<div id=cart>"
+        + "".join(
+            f"<div class=row><a class=name href=/cups/cup-{names[slug]}>Cup - {names[slug].title()}</a>"
+            f"<div>Colour: {names[slug].title()}</div><b class=quantity>{quantity}</b></div>"
+            for slug, _, quantity in visit.cart
+        )
+    )
+    vendor = shop.vendor(
+        {
+            "quantity_input": "input[name=qty]",
+            "variants": {
+                "Colour": {
+                    "kind": "click",
+                    "selector": "//ul[@class='variants']//button[.='{value}']",
+                    "settled": "//dd[.='{value}']",
+                }
+            },
+            "add_to_cart": "//button[.='Add to cart']",
+            "cart_confirmation": "[role=dialog]",
+            "cart_empty_indicator": None,
+        }
+    )
+    cup = shop.url("/cups/cup-white")
+
+    first = buyer.add(vendor, CartRequest(cup, 1, "White"), known_cart=())
+    second = buyer.add(vendor, CartRequest(cup, 2, "black"), known_cart=first.cart)
+    third = buyer.add(vendor, CartRequest(cup, 2, "black"), intent=buyer.intents[-1])
+
+    assert shop.held == [("blue-mug", "", 1), ("tea-pot", "", 2)]
+    assert (second.quantity_before, second.quantity_after) == (0, 2)
+    assert (third.quantity_before, third.quantity_after) == (0, 2)
+    with pytest.raises(CartMismatch, match="wants a choice"):
+        buyer.add(vendor, CartRequest(cup, 1), known_cart=third.cart)
 
 
 def test_a_server_rendered_shop_that_wakes_up_late(shop, buyer):
