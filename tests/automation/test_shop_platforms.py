@@ -372,7 +372,8 @@ def test_evershop(shop, buyer):
     shop.overrides["GET /cart"] = lambda visit: (
         "<div id=cart>"
         + "".join(
-            f"<div class=row><a class=name href=/cups/cup-{names[slug]}>Cup - {names[slug].title()}</a>"
+            f"<div class=row><a class=name href=/cups/cup-{names[slug]}>"
+            f"Cup - {names[slug].title()}</a>"
             f"<div>Colour: {names[slug].title()}</div><b class=quantity>{quantity}</b></div>"
             for slug, _, quantity in visit.cart
         )
