@@ -59,7 +59,7 @@ class Selectors:
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Self:
-        known = {key: data[key] or None for key in SELECTOR_KEYS if key in data}
+        known = {key: _selector(data.get(key)) for key in SELECTOR_KEYS}
         return cls(
             **known,
             logged_in_indicator_is_hidden=bool(data.get("logged_in_indicator_is_hidden")),
@@ -67,14 +67,19 @@ class Selectors:
                 {
                     name: VariantControl(
                         kind=spec["kind"],
-                        selector=spec["selector"],
-                        reveal=spec.get("reveal") or None,
-                        settled=spec.get("settled") or None,
+                        selector=spec["selector"].strip(),
+                        reveal=_selector(spec.get("reveal")),
+                        settled=_selector(spec.get("settled")),
                     )
                     for name, spec in (data.get("variants") or {}).items()
                 }
             ),
         )
+
+
+def _selector(value: str | None) -> str | None:
+    """A blank before a slash would make CSS of an XPath."""
+    return value.strip() or None if value else None
 
 
 NON_SELECTOR_KEYS = ("logged_in_indicator_is_hidden", "variants")
@@ -302,7 +307,7 @@ def _selector_problems(where: str, selector: Any, *, takes_value: bool) -> Probl
         return
     if not takes_value and PLACEHOLDER in selector:
         yield where, f"{PLACEHOLDER} stands for a chosen option: only variants can have it here."
-    kind = "XPath" if is_xpath(selector) else "CSS"
+    kind = "XPath" if is_xpath(selector.strip()) else "CSS"
     fault = _shape_fault(selector, escapes=kind == "CSS")
     if fault:
         yield where, f"{selector!r} is no {kind} selector: {fault}."

@@ -110,8 +110,8 @@ class Demo:
         self.console = console
         self.web_url = web_url
         self.shops = {host: Shop(sandbox_url, host) for host in SHOPS}
-        self.admin = httpx.Client(base_url=web_url, headers=_key("demo-setup", "--admin"))
-        self.erpnext_headers = _key("demo-erpnext")
+        self.admin = httpx.Client(base_url=web_url, headers=service_key("demo-setup", "--admin"))
+        self.erpnext_headers = service_key("demo-erpnext")
         self.erpnext = httpx.Client(base_url=web_url, headers=self.erpnext_headers)
         self.vendor_ids: dict[str, str] = {}
         self.accounts: list[tuple[str, str]] = []  # shop, e-mail
@@ -264,7 +264,7 @@ def _spelled(variant: Mapping[str, str]) -> str:
     return ", ".join(f"{name}: {value}" for name, value in sorted(variant.items()))
 
 
-def _key(name: str, *options: str) -> dict[str, str]:
+def service_key(name: str, *options: str) -> dict[str, str]:
     """An Authorization header with a new API key, in place of the last run's."""
     key = _manage("create_api_key", name, "--quiet", "--replace", *options)
     return {"Authorization": f"token {key}"}

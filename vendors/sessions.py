@@ -5,8 +5,8 @@ tells a browser context that is still open from one that somebody else has gone 
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from django.utils import timezone
@@ -45,6 +45,10 @@ class SavedSession:
             "cart_read_at": self.cart_read_at.isoformat(),
         }
         account.save(update_fields=["session_data"])
+
+    def forget_cart(self, account: VendorAccount) -> None:
+        """Has the cart read before the next add, whatever was known of it."""
+        replace(self, cart_read_at=datetime.min.replace(tzinfo=UTC)).save(account)
 
     @property
     def known_cart(self) -> tuple[CartLine, ...] | None:

@@ -108,6 +108,8 @@ def add_to_cart(context: StepContext) -> Outcome:
         )
     except errors.AutomationError as error:
         _keep_evidence(context, error)
+        if session and context.checkpoint:
+            session.forget_cart(account)  # some of the add may be in it
         return _decide_outcome(error, account)
     SavedSession(storage_state, version, result.cart, timezone.now()).save(account)
     return Done(

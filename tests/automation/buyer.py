@@ -10,20 +10,38 @@ from automation.site import Site, site_problems
 PASSWORD = "right-Password"
 
 
+AS_LAST_SEEN = object()
+
+
 class Buyer:
-    """`intents` are what the flow has committed, `trail` the phases of its last run."""
+    """`intents` are what the flow has committed, `trail` the phases of its last run.
+
+    `cart` is what the account's cart is known to hold; None: nobody has looked, or an attempt
+    failed and may have changed it.
+    """
 
     def __init__(self, host, email="buyer@example.test", password=PASSWORD):
         self.host = host
         self.credentials = Credentials(email, password)
         self.intents = []
         self.trail = []
+        self.cart = None
         self.storage_state = None
         self.version = 0
 
-    def add(self, vendor, request, *, known_cart=None, intent=None, timeout=60, at_checkpoint=None):
+    def add(
+        self,
+        vendor,
+        request,
+        *,
+        known_cart=AS_LAST_SEEN,
+        intent=None,
+        timeout=60,
+        at_checkpoint=None,
+    ):
         if isinstance(request, str):
             request = CartRequest(request)
+        known_cart = self.cart if known_cart is AS_LAST_SEEN else known_cart
         assert site_problems(vendor) == {}
         site = Site.from_data(vendor)
 
@@ -57,7 +75,10 @@ class Buyer:
             version=str(self.version) if self.version else None,
             secrets=(self.credentials.password,),
         )
-        return self.host.run(flow, spec, timeout=timedelta(seconds=timeout))
+        self.cart = None
+        result = self.host.run(flow, spec, timeout=timedelta(seconds=timeout))
+        self.cart = result.cart
+        return result
 
     def forget_browser(self):
         """As if another worker took over: what is left is the saved storage state."""

@@ -52,6 +52,15 @@ def test_null_and_blank_mean_that_there_is_none():
     assert Site.from_data({**data, "selectors": None}).selectors == Selectors()
 
 
+def test_blanks_around_a_selector_do_not_count():
+    data = {**FULL, "selectors": {"add_to_cart": " //button\n", "cart_row": "  "}}
+
+    selectors = Site.from_data(data).selectors
+
+    assert selectors.add_to_cart == "//button"
+    assert selectors.cart_row is None
+
+
 def test_the_documents_own_sample_is_read_and_found_wanting():
     sample = {
         "name": "Vendor Co",

@@ -13,7 +13,7 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 
 from config.demo import Shop
-from config.demo import _key as api_key_headers
+from config.demo import service_key as api_key_headers
 from tests.bench._peers import Account, Added, Item
 
 PATIENCE_SECONDS = 120
