@@ -213,9 +213,8 @@ class Recorder:
 
     async def _on_dialog(self, dialog: Dialog) -> None:
         self._say(f"dialog {dialog.type}", dialog.message)
-        # Leaving a page is not ours to refuse; anything else is answered with no.
-        answer = dialog.accept() if dialog.type == "beforeunload" else dialog.dismiss()
-        await _quietly(answer)
+        # It asks about what we have just pressed ("Add to cart?"), and we meant it.
+        await _quietly(dialog.accept())
 
     async def _on_popup(self, popup: Page) -> None:
         if popup is not self._page:

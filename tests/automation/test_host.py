@@ -580,19 +580,19 @@ def test_images_and_fonts_are_fetched_only_if_asked_for(
     assert {"/picture.png", "/back.png", "/font.woff2"} <= set(site.hits)
 
 
-def test_dialogs_are_answered_and_do_not_hold_the_flow_up(
+def test_dialogs_are_answered_with_yes_and_do_not_hold_the_flow_up(
     shared_host: BrowserHost, site: LittleSite
 ) -> None:
     site.pages["/"] = Page(
         "<h1></h1><script>alert('Sold out');"
-        "document.querySelector('h1').textContent = confirm('Subscribe?')</script>"
+        "document.querySelector('h1').textContent = confirm('Add to cart?')</script>"
     )
 
     async def flow(session: BrowserSession) -> str:
         await session.goto(site.url())
         return await session.page.inner_text("h1")
 
-    assert shared_host.run(flow, spec(), timeout=LIMIT) == "false"
+    assert shared_host.run(flow, spec(), timeout=LIMIT) == "true"
 
 
 def test_downloads_are_refused(shared_host: BrowserHost, site: LittleSite) -> None:
