@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from django.db import transaction
 from django.db.models.functions import Now
 
 from jobs.models import Event, Job, Status, Step
@@ -45,7 +46,11 @@ def let_leases_expire(*names: str) -> None:
     running = Step.objects.filter(status=Status.RUNNING)
     if names:
         running = running.filter(name__in=names)
-    running.update(lease_expires_at=Now() - LONG_AGO)
+    with transaction.atomic():
+        # In one order: two of us at once would otherwise wait for each other's rows.
+        ordered = running.select_for_update(no_key=True).order_by("pk")
+        expired = list(ordered.values_list("pk", flat=True))
+        running.filter(pk__in=expired).update(lease_expires_at=Now() - LONG_AGO)
 
 
 def let_waits_end() -> None:
