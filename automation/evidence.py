@@ -172,6 +172,7 @@ class Recorder:
         context.on("page", self._on_popup)
         context.on("request", self._on_request)
         context.on("response", self._on_response)
+        context.on("requestfinished", self._on_finished)
         context.on("requestfailed", self._on_failed)
         page.on("crash", self._on_crash)
 
@@ -237,10 +238,13 @@ class Recorder:
             self.failed_navigation = None
 
     def _on_response(self, response: Response) -> None:
-        line = self._pending.pop(response.request, None)
+        line = self._pending.get(response.request)
         if line is not None:
             line["status"] = response.status
             line["seconds"] = round(self._seconds() - line["at"], 3)
+
+    def _on_finished(self, request: Request) -> None:
+        self._pending.pop(request, None)
 
     def _on_failed(self, request: Request) -> None:
         line = self._pending.pop(request, None)

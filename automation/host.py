@@ -118,7 +118,7 @@ class BrowserHost:
         keep_at_most: int = 8,
         keep_for: timedelta = timedelta(minutes=5),
         browser_lifetime: timedelta = timedelta(minutes=30),
-        flows_per_browser: int = 200,
+        flows_per_browser: int = 1000,
         resolve: Resolve | None = None,
         connect: Connect | None = None,
     ) -> None:

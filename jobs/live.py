@@ -10,7 +10,9 @@ import threading
 import uuid
 from asyncio import Runner
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -23,7 +25,7 @@ log = structlog.get_logger(__name__)
 MOST_WAKES = (
     32  # one woken thread goes on claiming while there is work, so more would only be noise
 )
-GATHERING_SECONDS = 0.02  # a burst of changes to a job is one message to its pages
+PAGES_PAUSE = 0.1  # seconds; the changes to a job within them are one message to its pages
 JOBS_GROUP = "jobs"
 
 
@@ -52,29 +54,43 @@ class Messenger:
 
     def flush(self) -> None:
         """Sends what is left, from the calling thread: a process that ends has no later."""
-        if self._wakes or self._changed:
+        self._wake_workers()
+        if self._changed:
             with Runner() as loop:
-                self._send(loop)
+                self._tell_pages(loop)
 
     def _run(self) -> None:
+        next_telling = 0.0
         with Runner() as loop:
             while True:
-                self._news.wait()
+                pause = max(next_telling - monotonic(), 0.0)
+                self._news.wait(pause if self._changed else None)
                 self._news.clear()
-                self._send(loop)
-                threading.Event().wait(GATHERING_SECONDS)
+                self._wake_workers()
+                if self._changed and monotonic() >= next_telling:
+                    self._tell_pages(loop)
+                    next_telling = monotonic() + PAGES_PAUSE
 
-    def _send(self, loop: Runner) -> None:
+    def _wake_workers(self) -> None:
         with self._lock:
             wakes, self._wakes = self._wakes, Counter()
-            changed, self._changed = self._changed, {}
-        try:
+        with _only_hints():
             for queue, count in wakes.items():
                 send_wakes(queue, count)
-            if changed:
-                loop.run(_tell_pages(list(changed)))
-        except Exception as error:  # noqa: BLE001  the broker's clients raise a dozen kinds
-            log.warning("hint_not_sent", wakes=dict(wakes), error=repr(error))
+
+    def _tell_pages(self, loop: Runner) -> None:
+        with self._lock:
+            changed, self._changed = self._changed, {}
+        with _only_hints():
+            loop.run(_tell_pages(list(changed)))
+
+
+@contextmanager
+def _only_hints() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001  the broker's clients raise a dozen kinds
+        log.warning("hint_not_sent", error=repr(error))
 
 
 messenger = Messenger()

@@ -223,6 +223,31 @@ SELECT job_id, queue FROM s
 MAKE_DUE_READY = MAKE_READY.format(which="s.due_at <= statement_timestamp()")
 MAKE_JOB_READY = MAKE_READY.format(which="s.job_id = %(job)s")
 
+# A job's progress never goes back, and is whole only once the job is. What a crash of the database
+# server may lose of it is no loss: the commit does not wait for the disk.
+REPORT_PROGRESS = """
+WITH s AS (
+    UPDATE jobs_step SET progress = %(percent)s, phase = %(phase)s
+    WHERE id = %(step)s AND fence = %(fence)s AND status = 'running'
+    RETURNING id, job_id, weight
+), j AS (
+    UPDATE jobs_job SET
+        progress = greatest(
+            progress, least(99, (100 * weight_done + s.weight * %(percent)s) / weight_total)
+        ),
+        last_event = last_event + 1
+    FROM s WHERE jobs_job.id = s.job_id
+    RETURNING jobs_job.id, last_event, progress
+)
+INSERT INTO jobs_event (job_id, number, kind, step_id, message, data)
+SELECT j.id, j.last_event, 'step.progress', s.id, %(phase)s,
+    jsonb_build_object(
+        'step', jsonb_build_object('progress', %(percent)s::int, 'phase', %(phase)s::text),
+        'job', jsonb_build_object('progress', j.progress))
+FROM s, j, set_config('synchronous_commit', 'off', true)
+RETURNING number
+"""
+
 # A lease is renewed only while its job runs: cancelling a job reaches its steps by this.
 RENEW_LEASES = """
 UPDATE jobs_step SET lease_expires_at = statement_timestamp() + %(lease)s
@@ -292,6 +317,11 @@ def make_job_ready(job_id: uuid.UUID) -> list[tuple[uuid.UUID, str]]:
     """The same for the waiting steps of one job, due or not."""
     rows = _run(MAKE_JOB_READY, job=job_id, most=None)
     return [(job_id, queue) for job_id, queue in rows]
+
+
+def report_progress(step: ClaimedStep, percent: int, phase: str) -> bool:
+    """False when our fencing token is no longer good."""
+    return bool(_run(REPORT_PROGRESS, step=step.id, fence=step.fence, percent=percent, phase=phase))
 
 
 def renew_leases(held: Collection[Claim], *, lease: timedelta) -> set[Claim]:

@@ -167,17 +167,8 @@ def tell_ready(steps: Iterable[tuple[uuid.UUID, str]]) -> None:
 def report_progress(step: ClaimedStep, percent: int, phase: str) -> None:
     """How far the step is (0-100) and what it is doing, in words for people."""
     percent, phase = min(max(percent, 0), 99), phase[:PHASE_LENGTH]
-    with transaction.atomic():
-        _write(step, progress=percent, phase=phase)
-        job, _ = _lock_job(step.job_id)
-        whole = (100 * job.weight_done + step.weight * percent) // job.weight_total
-        job.progress = max(job.progress, min(whole, 99))
-        job.save(update_fields=["progress"])
-        patch = {"progress": percent, "phase": phase}
-        event = NewEvent(
-            "step.progress", phase, step.id, step=patch, job={"progress": job.progress}
-        )
-        append_events(job, [event])
+    if not statements.report_progress(step, percent, phase):
+        raise LeaseLost(step.title)
     live.job_changed(step.job_id)
 
 

@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Avg, F
-from django.db.models.functions import Now
+from django.db.models import Avg, F, Value
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
 from accounts.models import User
@@ -114,10 +114,12 @@ def follow_job(change: Change) -> None:
     if change.job_status == Status.COMPLETED and change.output:
         fields |= {"completed_at": Now(), "error_message": None, "error_code": ""}
         fields["assigned_account"] = change.output["account"]
+        # The cart knows the name of what was asked for by its address alone.
+        fields["product_name"] = Coalesce(
+            "product_name", Value(change.output["line"]["name"][:500])
+        )
     items.update(**fields)
     if change.job_status == Status.COMPLETED and change.output:
-        # The cart knows the name of what was asked for by its address alone.
-        items.filter(product_name=None).update(product_name=change.output["line"]["name"][:500])
         _record_cart_item(items.get(), change.output)
     if change.job_status != Status.RUNNING:
         pool.release_account(change.job_id)

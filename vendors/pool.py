@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import datetime, time, timedelta
+from typing import Any
 
 from django.db import transaction
 from django.db.models import F, QuerySet
@@ -22,12 +23,13 @@ def reserve_account(vendor: Vendor, job_id: uuid.UUID) -> VendorAccount:
     Raises NoAccountFree (later there will be one) or NoUsableAccount (there will not).
     """
     with transaction.atomic():
-        usable = VendorAccount.objects.filter(vendor=vendor, is_blocked=False)
-        if held := usable.filter(held_by=job_id).first():
-            return held
-        VendorAccount.objects.filter(held_by=job_id).update(held_by=None)  # blocked meanwhile
+        if held := VendorAccount.objects.filter(held_by=job_id).first():
+            if not held.is_blocked:
+                return held
+            release_account(job_id)
         account = (
-            usable.free()
+            VendorAccount.objects.filter(vendor=vendor, is_blocked=False)
+            .free()
             .with_daily_items()
             .filter(daily_items_added__lt=vendor.rate_limit_daily)  # type: ignore[misc]
             .order_by(F("last_used_at").asc(nulls_first=True), "pk")
@@ -84,8 +86,14 @@ def unblock(accounts: QuerySet[VendorAccount]) -> int:
 
 def count_use(account_id: uuid.UUID) -> None:
     """One more item added by this account. Part of the transaction that completes the item."""
-    usage, _ = AccountUsage.objects.get_or_create(account_id=account_id, day=vendors_today())
-    AccountUsage.objects.filter(pk=usage.pk).update(items_added=F("items_added") + 1)
+    usage = {"account_id": account_id, "day": vendors_today()}
+    if not _count_item(**usage):
+        AccountUsage.objects.bulk_create([AccountUsage(**usage)], ignore_conflicts=True)
+        _count_item(**usage)
     VendorAccount.objects.filter(pk=account_id).update(
         total_items_added=F("total_items_added") + 1, last_used_at=timezone.now()
     )
+
+
+def _count_item(**usage: Any) -> int:
+    return AccountUsage.objects.filter(**usage).update(items_added=F("items_added") + 1)

@@ -123,11 +123,14 @@ def add_to_cart(context: StepContext) -> Outcome:
 
 
 def _item(context: StepContext) -> QueueItem:
-    items = QueueItem.objects.select_related("vendor")
+    items = QueueItem.objects.select_related("vendor", "assigned_account")
     return items.get(pk=context.job_params["queue_item"])
 
 
 def _reserve(item: QueueItem, context: StepContext) -> VendorAccount | Postpone:
+    held = item.assigned_account
+    if held is not None and held.held_by_id == context.job_id and not held.is_blocked:
+        return held
     try:
         return pool.reserve_account(item.vendor, context.job_id)
     except NoAccountFree as error:

@@ -34,13 +34,18 @@ class CartPage:
     def __init__(self, page: ShopPage) -> None:
         self._page = page
         self._own = page.site.selectors
+        self.state: PageState | None = None
         self.lines: Lines = ()
         """What the cart held when it was last read."""
 
     async def open(self) -> PageState:
+        await self.go()
+        return await self._page.look("cart")
+
+    async def go(self) -> None:
+        """To the cart page, without a look at it: `read` takes that."""
         self._page.session.phase("Opening the cart")
         await self._page.open(self._page.site.cart_url or "")
-        return await self._page.look("cart")
 
     async def read(self, hope: Callable[[Lines], bool] | None = None) -> Lines:
         """The cart's lines, on the cart page: at once if they are as hoped, else when at rest."""
@@ -50,7 +55,7 @@ class CartPage:
             raise self._page.page_changed("cart_quantity", "A cart row shows no whole number")
         if not lines and not self._is_plainly_empty(state):
             raise self._explain_nothing(state)
-        self.lines = lines
+        self.state, self.lines = state, lines
         return lines
 
     def _is_read(self, now: PageState, hope: Callable[[Lines], bool] | None) -> bool:

@@ -200,7 +200,7 @@ class _Add:
             return measure(await self._cart.read(None if was_refused else hope))
 
         if not answer.at_cart:
-            await self._cart.open()
+            await self._cart.go()
         progress = await read()
         if progress.growth == expected:
             return progress
@@ -208,7 +208,7 @@ class _Add:
             return replace(progress, before=0)
         if progress.growth < expected and not was_refused:
             await asyncio.sleep(LATE_CART)
-            await self._cart.open()
+            await self._cart.go()
             progress = await read()
         if progress.growth == expected:
             return progress
@@ -271,7 +271,8 @@ class _Add:
 
     async def _check_still_signed_in(self) -> None:
         """A session that ended between product and press leaves a full cart of nobody."""
-        if await self._login.is_signed_in(await self._page.look()):
+        assert self._cart.state is not None
+        if await self._login.is_signed_in(self._cart.state):
             return
         # Some carts have a header of their own: the product page has shown the sign before.
         await self._login.check(await self._product.open())

@@ -1,13 +1,32 @@
 // What the flow asks of a shop's page, answered in one round trip to the browser.
 //
 // Runs in the page, as one expression: a function from a question to a plain object. It reads, and
-// sets form fields; everything that a person would do with the mouse is left to Playwright, which
-// waits until it can be done. Parts are handed back as the place they have among the matches of
-// their selector, which is how a locator finds them again.
+// sets form fields; everything that a person would do with the mouse is left to Playwright. Parts
+// are handed back as the place they have among the matches of their selector, which is how a
+// locator finds them again.
 
 async (question) => {
   const { selectors, marks } = question;
   const foreign = new Set();
+
+  // ---- waiting ----------------------------------------------------------------------------
+
+  const until = performance.now() + question.patience_ms;
+  const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+  // Something may show that is not a mutation (a style's transition, a field's value): for that
+  // the page is read now and then. One that never stops changing is not read at every change.
+  const everything = { subtree: true, childList: true, attributes: true, characterData: true };
+  const stir = async () => {
+    let observer;
+    const mutation = new Promise((resolve) => {
+      observer = new MutationObserver(resolve);
+      observer.observe(document, everything);
+    });
+    await sleep(20);
+    await Promise.race([mutation, sleep(80)]);
+    observer.disconnect();
+  };
 
   // ---- finding ----------------------------------------------------------------------------
 
@@ -196,16 +215,50 @@ async (question) => {
     return !hit || element === hit || element.contains(hit) ? null : nameOf(hit);
   };
 
-  // A click that timed out may have been made: the page itself knows.
-  const PRESSES = Symbol.for("cartwright.presses");
+  // What must be pressed once is aimed at first. A page that moves under the mouse in the last
+  // moment would have something else pressed: that is kept from it, and counted as a miss.
+  const AIM = Symbol.for("cartwright.aim");
+  const PRESS = ["pointerdown", "mousedown", "pointerup", "mouseup", "click"];
 
-  const presses = () => {
-    if (window[PRESSES] === undefined) {
-      Object.defineProperty(window, PRESSES, { value: 0, writable: true });
-      const count = (event) => event.isTrusted && (window[PRESSES] += 1);
-      window.addEventListener("pointerdown", count, { capture: true });
+  const currentAim = () => {
+    if (window[AIM] === undefined) {
+      const aim = { target: null, isMiss: false, misses: 0 };
+      Object.defineProperty(window, AIM, { value: aim });
+      const watch = (event) => {
+        if (!event.isTrusted || !aim.target) return;
+        if (event.type === "pointerdown") {
+          aim.isMiss = !event.composedPath().includes(aim.target);
+          aim.misses += aim.isMiss;
+        }
+        if (!aim.isMiss) return;
+        event.preventDefault();
+        event.stopImmediatePropagation();
+      };
+      PRESS.forEach((type) => window.addEventListener(type, watch, { capture: true }));
     }
-    return window[PRESSES];
+    return window[AIM];
+  };
+  currentAim().target = null;
+
+  // Where to press, once the part holds still; null if it is covered, disabled or gone.
+  const aim = async () => {
+    const element = find(selectors[question.key])[question.place];
+    const place = () => {
+      if (!element?.isConnected || isDisabled(element) || coverOf(element)) return null;
+      const box = element.getClientRects()[0];
+      return box ? { x: box.left + box.width / 2, y: box.top + box.height / 2 } : null;
+    };
+    let point = place();
+    while (point && performance.now() < until) {
+      await Promise.race([new Promise(requestAnimationFrame), sleep(100)]);
+      const now = place();
+      if (now && now.x === point.x && now.y === point.y) {
+        currentAim().target = element;
+        return { point };
+      }
+      point = now;
+    }
+    return { point: null };
   };
 
   const product = () => {
@@ -227,7 +280,7 @@ async (question) => {
         disabled: isDisabled(element),
         covered_by: coverOf(element),
       },
-      presses: presses(),
+      misses: currentAim().misses,
     };
   };
 
@@ -475,6 +528,7 @@ async (question) => {
 
   const questions = {
     look,
+    aim,
     setQuantity,
     setRowQuantity,
     focusRow,
@@ -489,15 +543,14 @@ async (question) => {
 
   // Answers at once when the answer is not the last one, else when it changes or patience ends:
   // waiting here costs no round trips.
-  const until = performance.now() + question.patience_ms;
   for (;;) {
     documents = null;
-    const answer = questions[question.ask]();
+    const answer = await questions[question.ask]();
     const signature = JSON.stringify(answer);
     if (signature !== question.last || performance.now() >= until) {
       const complete = document.readyState === "complete";
       return { signature, complete, foreign: Array.from(foreign) };
     }
-    await new Promise((resolve) => setTimeout(resolve, 25));
+    await stir();
   }
 }

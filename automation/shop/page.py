@@ -9,6 +9,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -66,6 +67,12 @@ WAKING_PATIENCE = 4.0
 
 PRESS_PATIENCE_MS = 3_000
 """One try to press something; a toast in the way is gone after about 2 s."""
+
+AIM_PATIENCE = 3.0
+"""Seconds for a part that moves to hold still."""
+
+PRESSED_WITHIN = 3.0
+"""Seconds for the page to take note of a press."""
 
 GLANCE = 0.2
 """Seconds after which a wait looks up from the page to see what the network does."""
@@ -278,18 +285,19 @@ class ShopPage:
             else:
                 return
 
-    async def press_once(self, target: Locator, before: PageState) -> bool:
-        """Presses something that must not be pressed twice; tells whether it was pressed.
+    async def press_once(self, key: str, place: int) -> bool:
+        """Presses what must not be pressed twice; False if it could not be, and was not.
 
-        A time-out of Playwright's click leaves open whether the mouse went down: the page tells.
+        True says that the mouse was pressed, not what it hit: a part that slipped away in the last
+        moment counts as a miss in the next state of the page, and nothing else was pressed.
         """
-        assert before.product is not None
-        try:
-            await target.click(timeout=PRESS_PATIENCE_MS, no_wait_after=True)
-        except PlaywrightTimeout:
-            now = await self.look("product")
-            assert now.product is not None
-            return now.document != before.document or now.product.presses != before.product.presses
+        aim = await self._ask("aim", key=key, place=place, patience=AIM_PATIENCE)
+        point = aim["answer"]["point"]
+        if point is None:
+            return False
+        # A page too busy to take note of the mouse may still do so later.
+        with suppress(TimeoutError):
+            await settle_within(PRESSED_WITHIN, self._page.mouse.click(point["x"], point["y"]))
         return True
 
     # ---- the script in the page -----------------------------------------------------------------
@@ -305,7 +313,8 @@ class ShopPage:
         deadline = time.monotonic() + patience
         reply = await self._ask(question, **details)
         while not ready(reply["answer"]) and time.monotonic() < deadline:
-            reply = await self._ask(question, last=reply["signature"], patience=GLANCE, **details)
+            glance = min(GLANCE, deadline - time.monotonic())
+            reply = await self._ask(question, last=reply["signature"], patience=glance, **details)
         return reply["answer"]
 
     async def _ask(

@@ -68,6 +68,7 @@ class ProductPage:
         self._options = Options(page, request.variant)
         self._links = [request.product_url]
         self._titles: list[str] = []
+        self._url = request.product_url
 
     @property
     def product(self) -> Product:
@@ -122,6 +123,7 @@ class ProductPage:
     def _note(self, state: PageState) -> None:
         """Keeps the names and addresses that the page gives the product."""
         assert state.product is not None
+        self._url = state.url
         self._titles = [title for title in state.product.titles if title != self._page.site.name]
         self._links += [
             link for link in (state.url, *state.product.links) if not is_front_page(link)
@@ -142,10 +144,9 @@ class ProductPage:
     async def prepare(self, quantity: int) -> int:
         """Chooses the options and the quantity; tells how many pieces a press will add."""
         if self._options.are_asked:
-            before = await self._page.look()
             await self._options.choose(quantity)
             state = await self._until(lambda now: now.parsed)
-            if not same_path(state.url, before.url):
+            if not same_path(state.url, self._url):
                 self._links = []  # the variant has a page of its own, the asked one is another's
             self._note(state)
         if self._options.places_quantity:
@@ -226,17 +227,24 @@ class ProductPage:
         for _ in range(3):
             button = self._button(aimed)
             assert button is not None
-            if await self._page.press_once(self._page.part("add_to_cart", button.place), aimed):
-                return await self._hear(aimed)
+            if await self._page.press_once("add_to_cart", button.place):
+                answer = await self._hear(aimed)
+                if answer is not None:
+                    return answer
             aimed = await self.aim()
         raise self._page.page_changed("add_to_cart", "add_to_cart cannot be pressed")
 
-    async def _hear(self, before: PageState) -> Answer:
+    async def _hear(self, before: PageState) -> Answer | None:
+        """The shop's answer; None if the button slipped away from under the mouse."""
         heard = Answer()
         spoke_at: float | None = None
+        was_missed = False
 
         def hear(now: PageState) -> bool:
-            nonlocal heard, spoke_at
+            nonlocal heard, spoke_at, was_missed
+            was_missed = now.misses_more_than(before)
+            if was_missed:
+                return True
             heard = self._listen(heard, now, before)
             if spoke_at is None and heard.has_spoken:
                 spoke_at = time.monotonic()
@@ -245,6 +253,8 @@ class ProductPage:
             return heard.given
 
         await self._page.until(hear, "product", patience=ANSWER_PATIENCE, since=before)
+        if was_missed:
+            return None
         if isinstance(heard.trouble, RateLimited):
             raise heard.trouble
         return heard

@@ -29,8 +29,8 @@ class ProductPart:
     titles: tuple[str, ...]
     links: tuple[str, ...]
     button: AddButton | None
-    presses: int
-    """How often this document has been pressed since it was first looked at."""
+    misses: int
+    """How often in this document a press would have hit something else, and was stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class PageState:
                 titles=tuple(product["titles"]),
                 links=tuple(product["links"]),
                 button=AddButton(**product["button"]) if product["button"] else None,
-                presses=product["presses"],
+                misses=product["misses"],
             )
             if product
             else None,
@@ -81,6 +81,12 @@ class PageState:
 
     def text(self, key: str) -> str:
         return " ".join(filter(None, self.said.get(key, ()))).strip()
+
+    def misses_more_than(self, earlier: "PageState") -> bool:
+        """Whether a press since then went where nothing may be pressed."""
+        if self.document != earlier.document or self.product is None or earlier.product is None:
+            return False
+        return self.product.misses > earlier.product.misses
 
     def says_anew(self, key: str, earlier: "PageState") -> bool:
         """Whether an indicator came up since: a message that stood there before proves nothing."""

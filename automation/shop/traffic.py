@@ -27,17 +27,19 @@ class Traffic:
     """Listens to one page while entered."""
 
     def __init__(self, page: Page, site: Site) -> None:
-        self._page = page
+        # Of the context, where evidence is recorded from all along: a page's own events would
+        # have to be asked for, and given up again, over the wire.
+        self._context = page.context
         self._site = site
         self._out: dict[Request, float] = {}
         self._last_activity = time.monotonic()
         self.mark()
 
     def __enter__(self) -> Self:
-        self._page.on("request", self._sent)
-        self._page.on("response", self._answered)
-        self._page.on("requestfinished", self._ended)
-        self._page.on("requestfailed", self._ended)
+        self._context.on("request", self._sent)
+        self._context.on("response", self._answered)
+        self._context.on("requestfinished", self._ended)
+        self._context.on("requestfailed", self._ended)
         return self
 
     def __exit__(
@@ -46,10 +48,10 @@ class Traffic:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._page.remove_listener("request", self._sent)
-        self._page.remove_listener("response", self._answered)
-        self._page.remove_listener("requestfinished", self._ended)
-        self._page.remove_listener("requestfailed", self._ended)
+        self._context.remove_listener("request", self._sent)
+        self._context.remove_listener("response", self._answered)
+        self._context.remove_listener("requestfinished", self._ended)
+        self._context.remove_listener("requestfailed", self._ended)
 
     def mark(self) -> None:
         """From now on `sent`, `awaited` and `refusal` tell of later requests only."""

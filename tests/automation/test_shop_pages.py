@@ -338,6 +338,33 @@ def test_a_pop_up_that_covers_the_button_is_closed_with_escape(shop, buyer):
     assert shop.held == [("green-tea", "", 1)]
 
 
+def test_a_button_that_slips_away_under_the_mouse_has_nothing_else_pressed(shop, buyer):
+    shop.parts.product += """<button id=other style="width:100%;height:90vh;display:none"
+        onclick="fetch('/other', {method: 'POST'})">Buy it all now</button>
+      <script>
+        document.querySelector(".add").addEventListener("mouseover", () => {
+          document.body.prepend(other);
+          other.style.display = "block";
+          setTimeout(() => { other.style.display = "none"; }, 400);
+        }, { once: true });
+      </script>"""
+
+    result = add(buyer, shop)
+
+    assert shop.held == [("green-tea", "", 1)]
+    assert result.quantity_after == 1
+    assert shop.count("POST /other") == 0
+
+
+def test_a_button_in_motion_is_pressed_when_it_holds_still(shop, buyer):
+    shop.parts.product += """<style>@keyframes in { from { margin-left: 60vw } }
+      #buy { animation: in 1s }</style>"""
+
+    add(buyer, shop)
+
+    assert shop.held == [("green-tea", "", 1)]
+
+
 def test_what_stays_in_the_way_is_named(shop, buyer):
     shop.parts.product += "<div class=veil style='position:fixed;inset:0'></div>"
 

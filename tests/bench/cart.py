@@ -24,7 +24,7 @@ from tests.bench._shop import CornerShop, LedgerDiffers
 
 LATENCIES_MS = (0, 300)
 ROUNDS = 3
-ADDS_A_RUN = {"cartwright": 64, "warm": 64, "naive": 4}
+ADDS_A_RUN = {"cartwright": 96, "warm": 96, "naive": 4}
 IDLE_ADDS = 40
 MEMORY_ADDS = 24
 MEMORY_SAMPLE_SECONDS = 0.2

@@ -262,9 +262,9 @@ def test_database_lets_a_job_hold_one_account_only(vendor, account):
     assert other.email in holders()
 
 
-def test_reserving_asks_the_database_twice(vendor, account, django_assert_num_queries):
+def test_reserving_asks_the_database_little(vendor, account, django_assert_num_queries):
     job = new_job()
-    with django_assert_num_queries(6):  # held? let go, choose, hold; and a savepoint here
+    with django_assert_num_queries(5):  # held? choose, hold; and a savepoint here
         pool.reserve_account(vendor, job.pk)
     with django_assert_num_queries(3):
         pool.reserve_account(vendor, job.pk)
