@@ -7,7 +7,7 @@ from django.utils import timezone
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from accounts.models import ApiKey, User
+from accounts.models import ApiKey, User, Workspace
 
 admin.site.unregister(Group)
 
@@ -17,6 +17,14 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[type-arg]
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
+    fieldsets = (*(DjangoUserAdmin.fieldsets or ()), ("Team", {"fields": ["workspace"]}))
+    list_filter = (*DjangoUserAdmin.list_filter, "workspace")
+
+
+@admin.register(Workspace)
+class WorkspaceAdmin(ModelAdmin):
+    list_display = ["name", "created_at"]
+    search_fields = ["name"]
 
 
 @admin.register(ApiKey)

@@ -3,14 +3,36 @@
 import hashlib
 import hmac
 import secrets
+import uuid
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
 from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+FIRST_WORKSPACE = uuid.UUID(int=1)  # made by `apps.py` whenever the tables are
+
+
+class Workspace(models.Model):
+    """A team: its jobs, its webhooks, and who is told what. An installation begins with one."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    name = models.CharField(max_length=100)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class User(AbstractUser):
     """A person, or a service such as ERPNext. `is_staff` is the PRD's admin role."""
+
+    workspace = models.ForeignKey(
+        Workspace, on_delete=models.PROTECT, related_name="users", default=FIRST_WORKSPACE
+    )
 
 
 class ApiKey(models.Model):

@@ -6,7 +6,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
-from accounts.models import User
+from accounts.models import FIRST_WORKSPACE, User
 from jobs import live
 from jobs.models import Event, Job, Status, Step
 from jobs.plans import check_chain, get_handler, get_workflow
@@ -36,6 +36,7 @@ def submit_job(
         params=dict(params),
         priority=priority,
         idempotency_key=idempotency_key,
+        workspace_id=created_by.workspace_id if created_by else FIRST_WORKSPACE,
         created_by=created_by,
         stage_sizes=[len(group) for group in chain],
         stage_open=len(chain[0]),

@@ -16,6 +16,8 @@ from django.db.models.functions import Now
 from django.urls import reverse
 from uuid_utils.compat import uuid7
 
+from accounts.models import FIRST_WORKSPACE, Workspace
+
 
 class Status(models.TextChoices):
     """States of jobs and of steps. A job is never READY; a step is never MANUAL."""
@@ -44,6 +46,9 @@ class Job(models.Model):
     status = models.CharField(max_length=16, choices=JOB_STATUSES, default=Status.PENDING)
     priority = models.SmallIntegerField(default=0, help_text="Higher goes first.")
     idempotency_key = models.CharField(max_length=200, null=True, unique=True)  # noqa: DJ001
+    workspace = models.ForeignKey(
+        Workspace, on_delete=models.PROTECT, related_name="+", default=FIRST_WORKSPACE
+    )
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )

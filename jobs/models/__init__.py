@@ -1,0 +1,27 @@
+"""The tables of `jobs`, by what they serve. Import them from here."""
+
+from jobs.models.engine import (
+    FINISHED,
+    JOB_STATUSES,
+    STEP_STATUSES,
+    Artifact,
+    Event,
+    Job,
+    Status,
+    Step,
+    artifact_path,
+    artifact_storage,
+)
+
+__all__ = [
+    "FINISHED",
+    "JOB_STATUSES",
+    "STEP_STATUSES",
+    "Artifact",
+    "Event",
+    "Job",
+    "Status",
+    "Step",
+    "artifact_path",
+    "artifact_storage",
+]
