@@ -9,7 +9,7 @@ from typing import Any
 from django.core.files.base import ContentFile
 from django.utils import timezone
 
-from jobs import steps
+from jobs import steps, waits
 from jobs.models import Artifact, Status, Step
 from jobs.statements import ClaimedStep
 
@@ -50,6 +50,13 @@ class StepContext:
         outputs = Step.objects.filter(job_id=self.job_id, name=name, status=Status.COMPLETED)
         output: Any = outputs.values_list("output", flat=True).get()
         return dict(output)
+
+    def find_answer(self, *names: str) -> waits.Answer | None:
+        """How the newest of the waits called one of `names` has ended; None: begin to wait.
+
+        Raises BusinessError after a deadline that was to end the step.
+        """
+        return waits.find_answer(self.claim, names)
 
     def progress(self, percent: int, phase: str) -> None:
         steps.report_progress(self.claim, percent, phase)

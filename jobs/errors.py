@@ -24,6 +24,16 @@ class InvalidPlan(JobsError):
     code = "invalid_plan"
 
 
+class WaitClosed(JobsError):
+    """The wait has ended already: answered by somebody else, expired or cancelled."""
+
+    code = "wait_closed"
+
+
+class InvalidAnswer(JobsError):
+    code = "invalid_answer"
+
+
 class LeaseLost(JobsError):
     """Another worker has this step now, or nobody: nothing that we say of it counts any more."""
 

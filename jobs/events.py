@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobs.models import Event, Job, Step
+from django.db.models import Prefetch, QuerySet
+
+from jobs.models import Event, Job, Step, Wait
 
 MESSAGE_LENGTH = 1000  # the column's
 
@@ -80,7 +82,14 @@ def job_state(job: Job) -> dict[str, Any]:
 
 
 def step_state(step: Step) -> dict[str, Any]:
-    return {name: getattr(step, name) for name in STEP_FIELDS}
+    """The same for a step; `open_waits` must have been prefetched (`with_open_waits`)."""
+    waits = [wait.state() for wait in step.open_waits]  # type: ignore[attr-defined]
+    return {name: getattr(step, name) for name in STEP_FIELDS} | {"waits": waits}
+
+
+def with_open_waits(steps: QuerySet[Step]) -> QuerySet[Step]:
+    open_waits = Wait.objects.filter(status=Wait.Status.OPEN)
+    return steps.prefetch_related(Prefetch("waits", open_waits, to_attr="open_waits"))
 
 
 def event_state(event: Event) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import InvalidPlan, UnknownHandler, UnknownWorkflow
-from jobs.models import Status
+from jobs.models import Status, Wait
 
 if TYPE_CHECKING:
     from jobs.context import StepContext
@@ -51,7 +51,39 @@ class Postpone:
     reason: str
 
 
-Outcome = Done | Postpone
+@dataclass(frozen=True)
+class Awaited:
+    """One thing to wait for; made by `signal`, `approval` or `timer` in `jobs/waits.py`.
+
+    `deadline` counts from when the step begins to wait. `name` is how the handler asks for the
+    answer when it runs again.
+    """
+
+    name: str
+    kind: Wait.Kind
+    deadline: timedelta | None
+    on_deadline: Wait.OnDeadline
+    topic: str = ""
+    match: Mapping[str, Any] = field(default_factory=dict)
+    question: str = ""
+    choices: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class WaitFor:
+    """The step goes on when the first of these has ended, whichever it is; the others are
+    cancelled. Costs no attempt, and nothing is held meanwhile."""
+
+    waits: Sequence[Awaited]
+    reason: str
+
+    def __post_init__(self) -> None:
+        names = {each.name for each in self.waits}
+        if not names or len(names) < len(self.waits):
+            raise ValueError("A step waits for at least one thing, each with a name of its own.")
+
+
+Outcome = Done | Postpone | WaitFor
 HandlerFunction = Callable[["StepContext"], Outcome]
 
 

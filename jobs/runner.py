@@ -16,7 +16,7 @@ from jobs.context import StepContext
 from jobs.errors import BusinessError, LeaseLost, StepError, Stopped, TransientError, UnknownHandler
 from jobs.leases import LeaseKeeper, keeper
 from jobs.models import Status
-from jobs.plans import Handler, Outcome, Postpone, RetryPolicy, get_handler
+from jobs.plans import Handler, Outcome, Postpone, RetryPolicy, WaitFor, get_handler
 from jobs.statements import ClaimedStep
 
 log = structlog.get_logger(__name__)
@@ -86,6 +86,9 @@ class Runner:
     ) -> ClaimedStep | None:
         if isinstance(outcome, Postpone):
             steps.postpone(step, delay=outcome.delay, reason=outcome.reason)
+            return None
+        if isinstance(outcome, WaitFor):
+            steps.suspend(step, outcome)
             return None
         ours = () if self._stopping.is_set() else queues
         return steps.complete(step, outcome.output, queues=ours, worker=self.worker)

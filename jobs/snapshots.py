@@ -9,7 +9,7 @@ from typing import Any
 from django.urls import reverse
 from django.utils import timezone
 
-from jobs.events import event_state, job_state, read_events, step_state
+from jobs.events import event_state, job_state, read_events, step_state, with_open_waits
 from jobs.models import Artifact, Event, Job
 from jobs.subjects import find_subject
 
@@ -35,7 +35,7 @@ def read_snapshot(job_id: uuid.UUID) -> dict[str, Any]:
         "at": timezone.now(),
         "number": job.last_event,
         "job": job_state(job),
-        "steps": [step_state(step) for step in job.steps.all()],
+        "steps": [step_state(step) for step in with_open_waits(job.steps.all())],
         "events": [event_state(event) for event in reversed(events[:SNAPSHOT_EVENTS])],
         "artifacts": read_artifacts(job_id),
         "subject": find_subject(job.workflow, job_id),

@@ -203,9 +203,23 @@ WITH due AS (
     LIMIT %(most)s
     FOR NO KEY UPDATE OF s, j SKIP LOCKED
 ), s AS (
-    UPDATE jobs_step SET status = 'ready', due_at = statement_timestamp()
+    UPDATE jobs_step SET status = 'ready', due_at = statement_timestamp(), phase = ''
     FROM due WHERE jobs_step.id = due.id
     RETURNING jobs_step.*
+), w AS (
+    UPDATE jobs_wait SET
+        status = CASE
+            WHEN jobs_wait.id <> coalesce((
+                SELECT f.id FROM jobs_wait f
+                WHERE f.step_id = s.id AND f.status = 'open'
+                    AND f.deadline_at <= statement_timestamp()
+                ORDER BY f.deadline_at, f.id LIMIT 1
+            ), s.id) THEN 'cancelled'
+            WHEN kind = 'timer' THEN 'answered'
+            ELSE 'expired'
+        END,
+        ended_at = statement_timestamp()
+    FROM s WHERE jobs_wait.step_id = s.id AND jobs_wait.status = 'open'
 ), j AS (
     UPDATE jobs_job SET last_event = last_event + counted.steps
     FROM (SELECT job_id, count(*) AS steps FROM s GROUP BY job_id) counted
@@ -215,13 +229,51 @@ WITH due AS (
     INSERT INTO jobs_event (job_id, number, kind, step_id, message, data)
     SELECT j.id, j.last_event - j.steps + row_number() OVER (PARTITION BY j.id ORDER BY s.id),
         'step.ready', s.id, s.title,
-        jsonb_build_object('step', jsonb_build_object('status', 'ready', 'due_at', s.due_at))
+        jsonb_build_object('step', jsonb_build_object(
+            'status', 'ready', 'due_at', s.due_at, 'phase', '', 'waits', '[]'::jsonb))
     FROM s JOIN j ON j.id = s.job_id
 )
 SELECT job_id, queue FROM s
 """
 MAKE_DUE_READY = MAKE_READY.format(which="s.due_at <= statement_timestamp()")
-MAKE_JOB_READY = MAKE_READY.format(which="s.job_id = %(job)s")
+# What waits for an answer is not ready before it comes.
+MAKE_JOB_READY = MAKE_READY.format(
+    which="""s.job_id = %(job)s AND NOT EXISTS (
+        SELECT FROM jobs_wait w WHERE w.step_id = s.id AND w.status = 'open')"""
+)
+
+# The step's lock decides between rivals. It is taken by a statement of its own: who comes second sees
+# what the first has done. The step's other waits are cancelled.
+LOCK_WAITING = """
+SELECT FROM jobs_step WHERE status = 'waiting'
+    AND id = (SELECT step_id FROM jobs_wait WHERE id = %(wait)s)
+FOR NO KEY UPDATE
+"""
+ANSWER = """
+WITH s AS (
+    UPDATE jobs_step SET status = 'ready', due_at = statement_timestamp(), phase = ''
+    WHERE status = 'waiting' AND id = (
+        SELECT step_id FROM jobs_wait WHERE id = %(wait)s AND status = 'open')
+    RETURNING *
+), w AS (
+    UPDATE jobs_wait SET
+        status = CASE WHEN jobs_wait.id = %(wait)s THEN 'answered' ELSE 'cancelled' END,
+        answer = CASE WHEN jobs_wait.id = %(wait)s THEN %(answer)s::jsonb END,
+        answered_by_id = CASE WHEN jobs_wait.id = %(wait)s THEN %(by)s::bigint END,
+        ended_at = statement_timestamp()
+    FROM s WHERE jobs_wait.step_id = s.id AND jobs_wait.status = 'open'
+), j AS (
+    UPDATE jobs_job SET last_event = last_event + 1 FROM s WHERE jobs_job.id = s.job_id
+    RETURNING jobs_job.id, jobs_job.last_event
+), e AS (
+    INSERT INTO jobs_event (job_id, number, kind, step_id, message, data)
+    SELECT j.id, j.last_event, 'step.answered', s.id, %(message)s,
+        jsonb_build_object('step', jsonb_build_object(
+            'status', 'ready', 'due_at', s.due_at, 'phase', '', 'waits', '[]'::jsonb))
+    FROM s, j
+)
+SELECT job_id, queue FROM s
+"""
 
 # A job's progress never goes back, and is whole only once the job is. What a crash of the database
 # server may lose of it is no loss: the commit does not wait for the disk.
@@ -322,6 +374,18 @@ def make_job_ready(job_id: uuid.UUID) -> list[tuple[uuid.UUID, str]]:
 def report_progress(step: ClaimedStep, percent: int, phase: str) -> bool:
     """False when our fencing token is no longer good."""
     return bool(_run(REPORT_PROGRESS, step=step.id, fence=step.fence, percent=percent, phase=phase))
+
+
+def answer_wait(
+    wait_id: uuid.UUID, answer: Mapping[str, Any], *, by: int | None, message: str
+) -> tuple[uuid.UUID, str] | None:
+    """The job and the queue of the step that goes on; None when the wait had ended already.
+
+    Needs a transaction.
+    """
+    _run(LOCK_WAITING, wait=wait_id)
+    rows = _run(ANSWER, wait=wait_id, answer=json.dumps(answer), by=by, message=message)
+    return (rows[0][0], rows[0][1]) if rows else None
 
 
 def renew_leases(held: Collection[Claim], *, lease: timedelta) -> set[Claim]:

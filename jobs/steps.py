@@ -15,11 +15,11 @@ from typing import Any
 from django.contrib.postgres.functions import TransactionNow
 from django.db import transaction
 
-from jobs import live, statements
+from jobs import live, statements, waits
 from jobs.errors import LeaseLost, StepError
 from jobs.events import NewEvent, append_events
-from jobs.models import Job, Status, Step
-from jobs.plans import Change, find_on_change
+from jobs.models import Job, Status, Step, Wait
+from jobs.plans import Change, WaitFor, find_on_change
 from jobs.statements import ClaimedStep, Orphan
 
 # Long enough for a busy machine to miss two renewals, short enough that a killed worker's step is
@@ -92,6 +92,35 @@ def release(step: ClaimedStep) -> None:
     )
 
 
+def suspend(step: ClaimedStep, wait_for: WaitFor) -> None:
+    """The step waits, and has its attempt back. A signal that came first wakes it at once."""
+    step = replace(step, attempt=step.attempt - 1)
+    with transaction.atomic():
+        waits.lock_topics(each.topic for each in wait_for.waits if each.topic)
+        _lock_step(step)
+        job, now = _lock_job(step.job_id)
+        if job.is_finished:
+            _cancel(job, [step.id], now)
+            return
+        opened = waits.open_waits(step, job, wait_for.waits, now)
+        due_at = min((wait.deadline_at for wait in opened if wait.deadline_at), default=None)
+        patch: dict[str, Any] = {
+            "status": Status.WAITING,
+            "attempt": step.attempt,
+            "error": None,
+            "phase": wait_for.reason[:PHASE_LENGTH],
+        }
+        _write(step, **patch, due_at=due_at, lease_expires_at=None)
+        patch |= {
+            "due_at": due_at.isoformat() if due_at else None,
+            "waits": [wait.state() for wait in opened],
+        }
+        append_events(job, [NewEvent("step.waiting", wait_for.reason, step.id, step=patch)])
+        _tell_workflow(step, Status.RUNNING, Status.WAITING)
+        waits.take_kept_signal(opened)
+    live.job_changed(step.job_id)
+
+
 def recover(step: ClaimedStep) -> None:
     """The worker was lost with the step; it is ready again, one attempt poorer."""
     message = "The worker stopped answering; the step starts again."
@@ -145,7 +174,9 @@ def _cancel(job: Job, step_ids: Sequence[uuid.UUID], now: datetime) -> None:
     Step.objects.filter(pk__in=step_ids).update(
         status=Status.CANCELLED, finished_at=TransactionNow(), lease_expires_at=None, phase=""
     )
-    patch = {"status": Status.CANCELLED, "finished_at": now.isoformat(), "phase": ""}
+    open_waits = Wait.objects.filter(step__in=step_ids, status=Wait.Status.OPEN)
+    open_waits.update(status=Wait.Status.CANCELLED, ended_at=TransactionNow())
+    patch = {"status": Status.CANCELLED, "finished_at": now.isoformat(), "phase": "", "waits": []}
     message = "Not needed any more."
     append_events(job, [NewEvent("step.cancelled", message, pk, step=patch) for pk in step_ids])
     live.job_changed(job.pk)

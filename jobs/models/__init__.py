@@ -12,6 +12,7 @@ from jobs.models.engine import (
     artifact_path,
     artifact_storage,
 )
+from jobs.models.waits import Signal, Wait
 
 __all__ = [
     "FINISHED",
@@ -20,8 +21,10 @@ __all__ = [
     "Artifact",
     "Event",
     "Job",
+    "Signal",
     "Status",
     "Step",
+    "Wait",
     "artifact_path",
     "artifact_storage",
 ]

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 
-from jobs.events import job_state, read_events, step_state
+from jobs.events import job_state, read_events, step_state, with_open_waits
 from jobs.models import Job
 from tests.jobs.rows import get_job
 
@@ -31,7 +31,7 @@ class Client:
 
 
 def snapshot(job: Job) -> dict[str, Any]:
-    steps = {str(step.pk): step_state(step) for step in job.steps.all()}
+    steps = {str(step.pk): step_state(step) for step in with_open_waits(job.steps.all())}
     state = {"job": job_state(get_job(job)), "steps": steps}
     return times_parsed(json.loads(json.dumps(state, cls=PreciseEncoder)))
 

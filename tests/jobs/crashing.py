@@ -17,7 +17,7 @@ django.setup()
 
 from django.db import connection  # noqa: E402
 
-from jobs import steps, sweep  # noqa: E402
+from jobs import steps, sweep, waits  # noqa: E402
 from jobs.errors import BusinessError, TransientError  # noqa: E402
 from tests.jobs import workflows  # noqa: E402
 
@@ -33,6 +33,8 @@ VERBS: dict[str, Callable[..., Any]] = {
     "retry": partial(steps.retry, error=TransientError("site_timeout", "No answer.")),
     "postpone": steps.postpone,
     "release": steps.release,
+    "suspend": steps.suspend,
+    "send signal": waits.send_signal,
     "fail": partial(steps.fail, error=BusinessError("captcha", "A captcha.")),
     "report progress": steps.report_progress,
     "save checkpoint": steps.save_checkpoint,

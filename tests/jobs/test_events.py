@@ -7,7 +7,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 from jobs import steps
 from jobs.errors import BusinessError, TransientError
-from jobs.events import event_state, job_state, read_events, step_state
+from jobs.events import event_state, job_state, read_events, step_state, with_open_waits
 from jobs.models import Event, Status
 from jobs.runner import runner
 from jobs.sweep import make_due_ready, recover_expired
@@ -191,7 +191,7 @@ def test_states_are_json_with_the_agreed_fields():
     claim()
 
     job = get_job(job)
-    step = job.steps.get()
+    step = with_open_waits(job.steps.all()).get()
     event = job.events.last()
     states = [job_state(job), step_state(step), event_state(event)]
 
@@ -202,7 +202,7 @@ def test_states_are_json_with_the_agreed_fields():
         },
         {
             *("id", "stage", "position", "name", "title", "status", "attempt", "max_attempts"),
-            *("progress", "phase", "error", "due_at", "started_at", "finished_at"),
+            *("progress", "phase", "error", "due_at", "started_at", "finished_at", "waits"),
         },
         {"number", "kind", "at", "step", "message", "data"},
     ]
