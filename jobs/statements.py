@@ -35,6 +35,8 @@ class ClaimedStep:
     attempt: int
     max_attempts: int
     weight: int
+    handler_version: int
+    retry: Mapping[str, Any] | None  # the step's own policy; without one its handler's holds
 
     @classmethod
     def of(cls, step: Step) -> "ClaimedStep":
@@ -53,6 +55,8 @@ class ClaimedStep:
             attempt=step.attempt,
             max_attempts=step.max_attempts,
             weight=step.weight,
+            handler_version=step.handler_version,
+            retry=step.retry,
         )
 
 
@@ -67,7 +71,7 @@ class Completion:
 
 # The columns of ClaimedStep, from a step `s` and its job `j`.
 CLAIMED = """s.id, s.fence, j.id, j.workflow, j.params, s.name, s.title, s.handler, s.params,
-    s.checkpoint, s.attempt, s.max_attempts, s.weight"""
+    s.checkpoint, s.attempt, s.max_attempts, s.weight, s.handler_version, s.retry"""
 
 STEP_STARTED = """'step.started', s.id, s.title,
     jsonb_build_object(
@@ -242,8 +246,8 @@ MAKE_JOB_READY = MAKE_READY.format(
         SELECT FROM jobs_wait w WHERE w.step_id = s.id AND w.status = 'open')"""
 )
 
-# The step's lock decides between rivals. It is taken by a statement of its own: who comes second sees
-# what the first has done. The step's other waits are cancelled.
+# The step's lock decides between rivals. It is taken by a statement of its own, so that who comes
+# second sees what the first has done. The step's other waits are cancelled.
 LOCK_WAITING = """
 SELECT FROM jobs_step WHERE status = 'waiting'
     AND id = (SELECT step_id FROM jobs_wait WHERE id = %(wait)s)
@@ -419,7 +423,7 @@ def _claimed(row: Sequence[Any]) -> ClaimedStep:
         checkpoint,
         *counts,
     ) = row
-    attempt, max_attempts, weight = counts
+    attempt, max_attempts, weight, handler_version, retry = counts
     return ClaimedStep(
         id=id_,
         fence=fence,
@@ -434,6 +438,8 @@ def _claimed(row: Sequence[Any]) -> ClaimedStep:
         attempt=attempt,
         max_attempts=max_attempts,
         weight=weight,
+        handler_version=handler_version,
+        retry=_json(retry),
     )
 
 
