@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from jobs import steps, waits
 from jobs.models import Artifact, Status, Step
+from jobs.otp import requests as otp
 from jobs.statements import ClaimedStep
 
 KEEP_ARTIFACTS = timedelta(days=14)
@@ -57,6 +58,21 @@ class StepContext:
         Raises BusinessError after a deadline that was to end the step.
         """
         return waits.find_answer(self.claim, names)
+
+    def find_code(self, name: str) -> otp.Code | None:
+        """The one-time password that came for the wait `name`; None: ask for it.
+
+        Raises BusinessError when none came in time, and the deadline was to end the step.
+        """
+        return otp.find_code(self.claim, name)
+
+    def accept_code(self, name: str) -> None:
+        """The site took the code; it is erased."""
+        otp.accept_code(self.claim, name)
+
+    def reject_code(self, name: str) -> None:
+        """The site refused the code; it is erased. Raises BusinessError after the last attempt."""
+        otp.reject_code(self.claim, name)
 
     def progress(self, percent: int, phase: str) -> None:
         steps.report_progress(self.claim, percent, phase)

@@ -35,8 +35,6 @@ class ClaimedStep:
     attempt: int
     max_attempts: int
     weight: int
-    handler_version: int
-    retry: Mapping[str, Any] | None  # the step's own policy; without one its handler's holds
 
     @classmethod
     def of(cls, step: Step) -> "ClaimedStep":
@@ -55,8 +53,6 @@ class ClaimedStep:
             attempt=step.attempt,
             max_attempts=step.max_attempts,
             weight=step.weight,
-            handler_version=step.handler_version,
-            retry=step.retry,
         )
 
 
@@ -71,7 +67,7 @@ class Completion:
 
 # The columns of ClaimedStep, from a step `s` and its job `j`.
 CLAIMED = """s.id, s.fence, j.id, j.workflow, j.params, s.name, s.title, s.handler, s.params,
-    s.checkpoint, s.attempt, s.max_attempts, s.weight, s.handler_version, s.retry"""
+    s.checkpoint, s.attempt, s.max_attempts, s.weight"""
 
 STEP_STARTED = """'step.started', s.id, s.title,
     jsonb_build_object(
@@ -423,7 +419,7 @@ def _claimed(row: Sequence[Any]) -> ClaimedStep:
         checkpoint,
         *counts,
     ) = row
-    attempt, max_attempts, weight, handler_version, retry = counts
+    attempt, max_attempts, weight = counts
     return ClaimedStep(
         id=id_,
         fence=fence,
@@ -438,8 +434,6 @@ def _claimed(row: Sequence[Any]) -> ClaimedStep:
         attempt=attempt,
         max_attempts=max_attempts,
         weight=weight,
-        handler_version=handler_version,
-        retry=_json(retry),
     )
 
 

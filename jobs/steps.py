@@ -19,6 +19,8 @@ from jobs import live, statements, waits
 from jobs.errors import LeaseLost, StepError
 from jobs.events import NewEvent, append_events
 from jobs.models import Job, Status, Step, Wait
+from jobs.otp import inbox
+from jobs.otp import requests as otp_requests
 from jobs.plans import Change, WaitFor, find_on_change
 from jobs.statements import ClaimedStep, Orphan
 
@@ -96,7 +98,7 @@ def suspend(step: ClaimedStep, wait_for: WaitFor) -> None:
     """The step waits, and has its attempt back. A signal that came first wakes it at once."""
     step = replace(step, attempt=step.attempt - 1)
     with transaction.atomic():
-        waits.lock_topics(each.topic for each in wait_for.waits if each.topic)
+        waits.lock_topics(_topics(step, wait_for))
         _lock_step(step)
         job, now = _lock_job(step.job_id)
         if job.is_finished:
@@ -117,8 +119,18 @@ def suspend(step: ClaimedStep, wait_for: WaitFor) -> None:
         }
         append_events(job, [NewEvent("step.waiting", wait_for.reason, step.id, step=patch)])
         _tell_workflow(step, Status.RUNNING, Status.WAITING)
-        waits.take_kept_signal(opened)
+        requests = otp_requests.open_requests(opened, now)
+        if not waits.take_kept_signal(opened):
+            inbox.take_kept_message(requests)
     live.job_changed(step.job_id)
+
+
+def _topics(step: ClaimedStep, wait_for: WaitFor) -> set[str]:
+    topics = {each.topic for each in wait_for.waits if each.topic}
+    if any(each.kind == Wait.Kind.OTP for each in wait_for.waits):
+        workspaces = Job.objects.values_list("workspace_id", flat=True)
+        topics.add(otp_requests.topic(workspaces.get(pk=step.job_id)))
+    return topics
 
 
 def recover(step: ClaimedStep) -> None:

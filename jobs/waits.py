@@ -136,7 +136,7 @@ def take_kept_signal(waits: Sequence[Wait]) -> bool:
             fields__contains=wait.match,
         )
         found = kept.order_by("id").first() if wait.kind == Wait.Kind.SIGNAL else None
-        if found is not None and _answer(wait.pk, found.fields, message=_arrived(wait.topic)):
+        if found is not None and answer(wait.pk, found.fields, message=_arrived(wait.topic)):
             Signal.objects.filter(pk=found.pk).update(taken_by=wait)
             return True
     return False
@@ -173,12 +173,13 @@ def _answer_oldest(
 ) -> uuid.UUID | None:
     fitting = Wait.objects.filter(
         workspace_id=workspace_id,
+        kind=Wait.Kind.SIGNAL,
         topic=topic,
         status=Wait.Status.OPEN,
         match__contained_by=dict(fields),
     )
     while wait_id := fitting.order_by("id").values_list("pk", flat=True).first():
-        if _answer(wait_id, fields, message=_arrived(topic)):
+        if answer(wait_id, fields, message=_arrived(topic)):
             return wait_id
         # Its step went on with another answer in this moment: now the wait is closed.
     return None
@@ -191,17 +192,17 @@ def choose(wait: Wait, choice: str, by: User) -> None:
     if choice not in wait.choices:
         raise InvalidAnswer(f"{choice!r} is none of: {', '.join(wait.choices)}.")
     message = f"{by.get_username()}: {choice}"
-    if not _answer(wait.pk, {"choice": choice}, by=by, message=message):
+    if not answer(wait.pk, {"choice": choice}, by=by, message=message):
         raise WaitClosed("This was answered already, or is not needed any more. Look again.")
 
 
-def _answer(
-    wait_id: uuid.UUID, answer: Mapping[str, Any], *, message: str, by: User | None = None
+def answer(
+    wait_id: uuid.UUID, data: Mapping[str, Any], *, message: str, by: User | None = None
 ) -> bool:
-    """Wakes the wait's step; False when the wait has ended already."""
+    """Answers the wait and wakes its step; False when the wait has ended already."""
     with transaction.atomic():
         woken = statements.answer_wait(
-            wait_id, answer, by=by.pk if by else None, message=message[:1000]
+            wait_id, data, by=by.pk if by else None, message=message[:1000]
         )
         if woken is None:
             return False

@@ -12,6 +12,7 @@ from jobs.models.engine import (
     artifact_path,
     artifact_storage,
 )
+from jobs.models.otp import InboundMessage, InboundSource, OtpRequest, OtpRule
 from jobs.models.waits import Signal, Wait
 
 __all__ = [
@@ -20,7 +21,11 @@ __all__ = [
     "STEP_STATUSES",
     "Artifact",
     "Event",
+    "InboundMessage",
+    "InboundSource",
     "Job",
+    "OtpRequest",
+    "OtpRule",
     "Signal",
     "Status",
     "Step",

@@ -122,8 +122,8 @@ def test_number_of_queries_does_not_grow_with_the_job(staff, django_assert_max_n
         keep(large, Artifact.Kind.PAGE, b"")
 
     for job in (small, large):
-        # Two for the session, one to find the job; job, steps, events, artifacts.
-        with django_assert_max_num_queries(7):
+        # Two for the session, one to find the job; job, steps, open waits, events, artifacts.
+        with django_assert_max_num_queries(8):
             staff.get(f"/jobs/{job.pk}/")
 
 
