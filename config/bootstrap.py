@@ -117,13 +117,17 @@ def fingerprint(level: str) -> str:
 
 @contextmanager
 def set_up_lock() -> Iterator[None]:
-    with requirements("runtime").open() as handle:
+    # The folder itself: a file in it may be replaced by an editor, and with it what was locked.
+    folder = os.open(ROOT, os.O_RDONLY)
+    try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             say("Another ./run is setting up; waiting for it.")
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            fcntl.flock(folder, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(folder)
 
 
 def can_install() -> bool:

@@ -245,6 +245,8 @@ def base_environment(data: Path) -> Environment:
     environment.setdefault(
         "CREDENTIAL_KEYS", kept_secret(data / "credential_keys", new_credential_keys)
     )
+    # The processes write to files; who shows those at a terminal wants to read them.
+    environment.setdefault("LOG_FORMAT", "text" if sys.stderr.isatty() else "json")
     return environment | {
         "DATA_DIR": str(data),
         "DJANGO_SETTINGS_MODULE": "config.settings",

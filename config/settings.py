@@ -5,6 +5,7 @@ CREDENTIAL_KEYS, DATABASE_URL, REDIS_URL and PUBLIC_URL. A missing one stops the
 name.
 """
 
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "config.requests.request_identity",
     "django.middleware.security.SecurityMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -121,6 +123,7 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+AGEING_MINUTES = env.float("AGEING_MINUTES", default=5.0)  # a ready step's, for a level of priority
 WORKER_SHUTDOWN_SECONDS = env.float("WORKER_SHUTDOWN_SECONDS", default=15.0)  # after SIGTERM
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
@@ -150,6 +153,11 @@ CHANNEL_LAYERS = {
 
 CHROMIUM_PATH = env.path("CHROMIUM_PATH", default=None)
 
+# --- Webhooks -------------------------------------------------------------------------------
+
+# For receivers on the own network, such as an ERPNext: private addresses, and http.
+WEBHOOKS_ALLOW_PRIVATE = env.bool("WEBHOOKS_ALLOW_PRIVATE", default=False)
+
 # --- People, secrets, sessions ---------------------------------------------------------------
 
 AUTH_USER_MODEL = "accounts.User"
@@ -169,7 +177,16 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = IS_HTTPS
 SECURE_HSTS_SECONDS = 31_536_000 if IS_HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = IS_HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if IS_HTTPS else None
+# Probes and scrapers are on our own network and speak to the process itself.
+SECURE_REDIRECT_EXEMPT = ["^health$", "^health/live$", "^metrics$"]
 X_FRAME_OPTIONS = "DENY"
+
+# --- Operation ------------------------------------------------------------------------------
+
+# Lets a scraper read /metrics that is not on this machine or its private network.
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+# After so many days a finished job goes to the archive (PRD, section 10.4).
+RETENTION_DAYS = env.int("RETENTION_DAYS", default=30)
 
 # --- REST -----------------------------------------------------------------------------------
 
@@ -199,6 +216,11 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "ENUM_NAME_OVERRIDES": {
+        "JobStatus": "jobs.models.engine.JOB_STATUSES",
+        "StepStatus": "jobs.models.engine.STEP_STATUSES",
+        "QueueItemStatus": "vendors.models.QueueItem.Status",
+    },
 }
 
 # --- Pages ----------------------------------------------------------------------------------
@@ -239,7 +261,23 @@ UNFOLD = {
                         "icon": "shopping_cart",
                         "link": reverse_lazy("vendors:queue"),
                     },
+                    {"title": "Inbox", "icon": "inbox", "link": reverse_lazy("jobs:inbox")},
                     {"title": "Jobs", "icon": "conveyor_belt", "link": reverse_lazy("jobs:list")},
+                    {
+                        "title": "Limits and pauses",
+                        "icon": "traffic",
+                        "link": reverse_lazy("admin:jobs_flowlimit_changelist"),
+                    },
+                    {
+                        "title": "Health",
+                        "icon": "monitor_heart",
+                        "link": reverse_lazy("jobs:health_page"),
+                    },
+                    {
+                        "title": "Archive",
+                        "icon": "inventory_2",
+                        "link": reverse_lazy("admin:jobs_archivedjob_changelist"),
+                    },
                 ],
             },
             {
@@ -269,6 +307,27 @@ UNFOLD = {
                 ],
             },
             {
+                "title": "One-time passwords",
+                "separator": True,
+                "items": [
+                    {
+                        "title": "Phones and mailboxes",
+                        "icon": "sms",
+                        "link": reverse_lazy("admin:jobs_inboundsource_changelist"),
+                    },
+                    {
+                        "title": "Reading rules",
+                        "icon": "rule",
+                        "link": reverse_lazy("admin:jobs_otprule_changelist"),
+                    },
+                    {
+                        "title": "Messages",
+                        "icon": "mail",
+                        "link": reverse_lazy("admin:jobs_inboundmessage_changelist"),
+                    },
+                ],
+            },
+            {
                 "title": "People and access",
                 "separator": True,
                 "items": [
@@ -283,6 +342,16 @@ UNFOLD = {
                         "link": reverse_lazy("admin:accounts_apikey_changelist"),
                     },
                     {
+                        "title": "Webhooks",
+                        "icon": "webhook",
+                        "link": reverse_lazy("admin:jobs_webhookendpoint_changelist"),
+                    },
+                    {
+                        "title": "Webhook deliveries",
+                        "icon": "outgoing_mail",
+                        "link": reverse_lazy("admin:jobs_webhookdelivery_changelist"),
+                    },
+                    {
                         "title": "API reference",
                         "icon": "api",
                         "link": reverse_lazy("api-docs"),
@@ -294,6 +363,9 @@ UNFOLD = {
 }
 
 # --- Logs: constant text plus data ------------------------------------------------------------
+
+# At a terminal for people, else for whatever collects logs.
+LOG_FORMAT = env.str("LOG_FORMAT", default="text" if sys.stderr.isatty() else "json")
 
 structlog.configure(
     processors=[
@@ -317,7 +389,7 @@ LOGGING: dict[str, Any] = {
             "()": structlog.stdlib.ProcessorFormatter,
             "processor": (
                 structlog.processors.JSONRenderer()
-                if env.str("LOG_FORMAT", default="text") == "json"
+                if LOG_FORMAT == "json"
                 else structlog.dev.ConsoleRenderer(
                     colors=False,
                     pad_event_to=0,

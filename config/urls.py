@@ -13,6 +13,7 @@ urlpatterns = [
     path("api/token/refresh", TokenRefreshView.as_view(), name="token-refresh"),
     path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="api-schema"), name="api-docs"),
+    path("api/", include("jobs.api.urls")),
     path("api/", include("vendors.api.urls")),
     re_path("^api/", unknown_path),
     path("", include("jobs.urls")),

@@ -1,11 +1,13 @@
-"""The engine's rows, to look at. Nothing here writes: only the engine changes a job."""
+"""The engine's rows, to look at. Only the engine changes a job: actions call its verbs."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from django.contrib import admin
-from django.db.models import Model
-from django.http import HttpRequest
+from django.contrib import admin, messages
+from django.contrib.admin import helpers
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils.formats import date_format
 from django.utils.html import format_html
@@ -14,7 +16,9 @@ from django.utils.timezone import localtime
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
-from jobs.models import Event, Job, Status, Step
+from jobs import bulk
+from jobs.bulk import Action
+from jobs.models import ArchivedJob, Event, Job, Status, Step
 
 STATUS_COLOURS = {
     Status.RUNNING: "info",
@@ -68,7 +72,7 @@ class ReadOnly:
 
 class ShowsStatus:
     @display(description="Status", ordering="status")
-    def state(self, row: Job | Step) -> str:
+    def state(self, row: Job | Step | ArchivedJob) -> str:
         return status_badge(row, STATUS_COLOURS)
 
 
@@ -80,8 +84,58 @@ class StepInline(ReadOnly, ShowsStatus, TabularInline):
     extra = 0
 
 
+class ControlsJobs:
+    """Actions on the selected jobs: first how many it comes to, then, if confirmed, one by one."""
+
+    actions = ["cancel_selected", "run_selected_again"]
+
+    def has_control_permission(self, request: HttpRequest) -> bool:
+        return request.user.is_active and request.user.is_staff  # the PRD's admin role
+
+    @admin.action(description="Cancel", permissions=["control"])
+    def cancel_selected(self, request: HttpRequest, jobs: QuerySet[Job]) -> HttpResponse | None:
+        return self._control(request, jobs, Action.CANCEL, "Cancel", "Cancelled")
+
+    @admin.action(description="Run again", permissions=["control"])
+    def run_selected_again(self, request: HttpRequest, jobs: QuerySet[Job]) -> HttpResponse | None:
+        return self._control(request, jobs, Action.RERUN, "Run again", "Run again")
+
+    def _control(
+        self, request: HttpRequest, jobs: QuerySet[Job], action: Action, label: str, done: str
+    ) -> HttpResponse | None:
+        possible = Job.objects.filter(pk__in=jobs.values("pk"), status__in=bulk.MEANT[action])
+        if "confirmed" not in request.POST:
+            return self._confirm(request, possible, others=jobs.count(), label=label)
+        applied = bulk.apply(action, possible, by=request.user.get_username())
+        messages.success(request, f"{done}: {applied.done}.")
+        for skipped in applied.examples:
+            messages.warning(request, f"Skipped: {skipped.sentence}")
+        return None
+
+    def _confirm(
+        self, request: HttpRequest, possible: QuerySet[Job], *, others: int, label: str
+    ) -> HttpResponse:
+        count = possible.count()
+        context = {
+            **admin.site.each_context(request),
+            "title": f"{label}: {count}",
+            "label": label,
+            "count": count,
+            "others": others - count,
+            "first": possible.order_by("pk")[:10],
+            "more": max(count - 10, 0),
+            # What the list posted, to be posted once more.
+            "posted": [
+                (name, value)
+                for name in ("action", "select_across", helpers.ACTION_CHECKBOX_NAME)
+                for value in request.POST.getlist(name)
+            ],
+        }
+        return render(request, "jobs/confirm_action.html", context)
+
+
 @admin.register(Job)
-class JobAdmin(ReadOnly, ShowsStatus, ModelAdmin):
+class JobAdmin(ControlsJobs, ReadOnly, ShowsStatus, ModelAdmin):
     list_display = [
         "short_title",
         "workflow",
@@ -150,3 +204,31 @@ class EventAdmin(ReadOnly, ModelAdmin):
     @display(description="Job")
     def job_title(self, event: Event) -> str:
         return shortened(event.job)
+
+
+# Their pages are in a module of their own, which takes its parts from this one.
+import jobs.webhooks.admin  # noqa: E402, F401
+
+
+@admin.register(ArchivedJob)
+class ArchivedJobAdmin(ReadOnly, ShowsStatus, ModelAdmin):
+    list_display = [
+        "short_title",
+        "workflow",
+        "state",
+        time_column("created_at"),
+        time_column("finished_at"),
+    ]
+    list_filter = ["status", "workflow", "created_at"]
+    search_fields = ["=id"]
+    search_help_text = "The id of a job, whole."
+    show_full_result_count = False
+    fieldsets = [
+        (None, {"fields": ["title", "id", "workflow", "state", "created_by"]}),
+        ("Times", {"fields": ["created_at", "finished_at", "archived_at"]}),
+        ("What it was", {"fields": ["snapshot", "timeline"]}),
+    ]
+
+    @display(description="Job", ordering="title")
+    def short_title(self, job: ArchivedJob) -> str:
+        return shortened(job)

@@ -1,7 +1,7 @@
 """What a step handler gets."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -9,8 +9,8 @@ from typing import Any
 from django.core.files.base import ContentFile
 from django.utils import timezone
 
-from jobs import steps, waits
-from jobs.models import Artifact, Status, Step
+from jobs import effects, steps, waits
+from jobs.models import Artifact, Effect, Status, Step
 from jobs.otp import requests as otp
 from jobs.statements import ClaimedStep
 
@@ -73,6 +73,20 @@ class StepContext:
     def reject_code(self, name: str) -> None:
         """The site refused the code; it is erased. Raises BusinessError after the last attempt."""
         otp.reject_code(self.claim, name)
+
+    def perform(
+        self,
+        key: str,
+        *,
+        title: str,
+        intent: Mapping[str, Any],
+        act: Callable[[], Mapping[str, Any]],
+        reconcile: Callable[[Effect], effects.Finding],
+    ) -> Mapping[str, Any]:
+        """The result of an act that is carried out at most once (`jobs.effects.perform`)."""
+        return effects.perform(
+            self.claim, key, title=title, intent=intent, act=act, reconcile=reconcile
+        )
 
     def progress(self, percent: int, phase: str) -> None:
         steps.report_progress(self.claim, percent, phase)

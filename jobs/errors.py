@@ -20,8 +20,38 @@ class UnknownHandler(JobsError):
     code = "unknown_handler"
 
 
+class HandlerChanged(JobsError):
+    """The step's handler is another version than the one that the step was planned for."""
+
+    code = "handler_changed"
+
+
 class InvalidPlan(JobsError):
     code = "invalid_plan"
+
+
+class InvalidParams(JobsError):
+    code = "invalid_params"
+
+
+class NotPossible(JobsError):
+    """A person asked for what cannot be done with a job as it stands; nothing changed."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class InvalidLimit(JobsError):
+    """The limit makes no sense; nothing was changed."""
+
+    code = "invalid_limit"
+
+
+class InvalidFilter(JobsError):
+    """The filter would not say which jobs are meant; none was touched."""
+
+    code = "invalid_filter"
 
 
 class WaitClosed(JobsError):
@@ -60,6 +90,14 @@ class BusinessError(StepError):
     def __init__(self, code: str, sentence: str, becomes: Becomes = Becomes.FAILED) -> None:
         super().__init__(code, sentence)
         self.becomes = becomes
+
+
+class UnknownOutcome(BusinessError):
+    """An act was begun, and nobody can tell whether it happened: never retried blind, a person
+    looks."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(code, sentence, Becomes.MANUAL)
 
 
 class TransientError(StepError):

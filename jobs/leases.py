@@ -1,11 +1,12 @@
 """Keeping the leases of running steps alive, and telling steps to stop.
 
-One thread a worker process renews all leases with one statement. A step whose lease is not renewed
-(another worker has it, or its job has ended), or whose time is over, gets its `stop` event set.
+One thread a worker process renews all leases with one statement, and in between looks whether the
+jobs still run. A step whose job has ended, whose lease is not renewed (another worker has it), or
+whose time is over, gets its `stop` event set.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,12 +16,16 @@ import structlog
 from django.db import Error as DatabaseTrouble
 from django.db import close_old_connections
 
+from jobs.models import FINISHED, Status, Step
 from jobs.statements import Claim, ClaimedStep, renew_leases
 from jobs.steps import LEASE
 
 log = structlog.get_logger(__name__)
 
 RENEWAL = LEASE / 3
+# How soon a running step learns that its job was cancelled: a second, of the five in which people
+# are promised that it stops. One cheap read a process, only while it holds steps.
+LOOK = timedelta(seconds=1)
 
 
 @dataclass
@@ -29,7 +34,7 @@ class HeldStep:
 
     ends_at: float  # monotonic seconds
     stop: threading.Event = field(default_factory=threading.Event)
-    why: str | None = None  # "lease_lost", "time_limit" or "shutdown" once stop is set
+    why: str | None = None  # "job_ended", "lease_lost", "time_limit", "shutdown" once stop is set
 
 
 class LeaseKeeper:
@@ -63,10 +68,16 @@ class LeaseKeeper:
         return len(self._held)
 
     def _run(self) -> None:
+        pause = min(LOOK, RENEWAL).total_seconds()
+        renew_at = monotonic() + RENEWAL.total_seconds()
         while True:
-            threading.Event().wait(RENEWAL.total_seconds())
+            threading.Event().wait(pause)
             try:
-                self.renew()
+                if monotonic() < renew_at:
+                    self.stop_ended()
+                else:
+                    self.renew()
+                    renew_at = monotonic() + RENEWAL.total_seconds()
             except DatabaseTrouble as error:
                 # The lease outlives two missed renewals; the database is the judge, not we.
                 log.warning("lease_renewal_failed", error=repr(error))
@@ -82,9 +93,29 @@ class LeaseKeeper:
         # A step that does not heed its time limit loses its lease as well, and another goes on.
         grace = LEASE.total_seconds()
         current = {claim for claim, step in held.items() if monotonic() < step.ends_at + grace}
-        if current:
-            for lost in current - renew_leases(current, lease=LEASE):
-                _stop(held[lost], "lease_lost")
+        lost = current - renew_leases(current, lease=LEASE) if current else set()
+        ended = _of_ended_jobs(lost)
+        for claim in lost:
+            _stop(held[claim], "job_ended" if claim in ended else "lease_lost")
+
+    def stop_ended(self) -> None:
+        """Tells the steps whose job has ended, by a cancel or by another step's failure."""
+        with self._lock:
+            held = dict(self._held)
+        for claim in _of_ended_jobs(held):
+            _stop(held[claim], "job_ended")
+
+
+def _of_ended_jobs(claims: Collection[Claim]) -> set[Claim]:
+    """Those that are still ours, and whose job has ended."""
+    if not claims:
+        return set()
+    running = Step.objects.filter(
+        pk__in=[step_id for step_id, _ in claims],
+        status=Status.RUNNING,
+        job__status__in=FINISHED,
+    )
+    return set(claims) & set(running.values_list("pk", "fence"))
 
 
 def _stop(held: HeldStep, why: str) -> None:

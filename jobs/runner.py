@@ -11,13 +11,22 @@ from collections.abc import Sequence
 
 import structlog
 
-from jobs import steps
+from jobs import flow, steps, telemetry
 from jobs.context import StepContext
-from jobs.errors import BusinessError, LeaseLost, StepError, Stopped, TransientError, UnknownHandler
+from jobs.errors import (
+    BusinessError,
+    HandlerChanged,
+    LeaseLost,
+    StepError,
+    Stopped,
+    TransientError,
+    UnknownHandler,
+)
 from jobs.leases import LeaseKeeper, keeper
 from jobs.models import Status
-from jobs.plans import Handler, Outcome, Postpone, RetryPolicy, WaitFor, get_handler
+from jobs.plans import Handler, Outcome, Postpone, RetryPolicy, WaitFor, get_handler_for
 from jobs.statements import ClaimedStep
+from jobs.tally import tally, timed_step
 
 log = structlog.get_logger(__name__)
 
@@ -50,15 +59,20 @@ class Runner:
             job=str(step.job_id), step=step.name, attempt=step.attempt
         ):
             try:
-                return self._attempt(step, queues)
+                with telemetry.step_span(step), timed_step(step.handler):
+                    return self._attempt(step, queues)
             except LeaseLost:
+                tally.count("leases_lost", handler=step.handler)
                 log.warning("lease_lost")
                 return None
+            finally:
+                flow.wake(step.limits)  # whatever became of it, its places are free
 
     def _attempt(self, step: ClaimedStep, queues: Sequence[str]) -> ClaimedStep | None:
         try:
-            handler = get_handler(step.handler)
-        except UnknownHandler as error:
+            handler = get_handler_for(step.handler, step.handler_version)
+        except (UnknownHandler, HandlerChanged) as error:
+            log.error("step_without_handler", handler=step.handler, code=error.code)
             steps.fail(step, BusinessError(error.code, str(error)), becomes=Status.MANUAL)
             return None
         with self.keeper.hold(step, handler.time_limit) as held:
@@ -73,12 +87,12 @@ class Runner:
             except Stopped as error:
                 self._stopped(step, handler, held.why, error)
             except StepError as error:
-                self._retry(step, handler.retry, error)
+                self._retry(step, handler, error)
             except Exception as error:
                 log.exception("step_raised_unexpectedly", handler=handler.name)
                 kind = type(error).__name__
                 sentence = f"{step.title} failed unexpectedly ({kind}); see the worker's log."
-                self._retry(step, handler.retry, TransientError("unexpected", sentence))
+                self._retry(step, handler, TransientError("unexpected", sentence))
             return None
 
     def _settle(
@@ -102,16 +116,21 @@ class Runner:
             case "time_limit":
                 limit = handler.time_limit.total_seconds()
                 sentence = f"{step.title} took longer than {limit:.0f} s."
-                self._retry(step, handler.retry, TransientError("time_limit", sentence))
+                self._retry(step, handler, TransientError("time_limit", sentence))
+            case "job_ended":
+                steps.stop(step)
+                log.info("step_stopped")
             case _:
                 raise LeaseLost(step.title) from error
 
-    def _retry(self, step: ClaimedStep, policy: RetryPolicy, error: StepError) -> None:
+    def _retry(self, step: ClaimedStep, handler: Handler, error: StepError) -> None:
         if step.attempt >= step.max_attempts:
             log.error("step_gave_up", code=error.code, attempts=step.attempt)
             steps.fail(step, error)
             return
+        policy = RetryPolicy.from_data(step.retry) if step.retry else handler.retry
         delay = policy.decide_delay(step.attempt)
+        tally.count("step_retries", handler=step.handler)
         log.warning("step_retrying", code=error.code, delay_seconds=delay.total_seconds())
         steps.retry(step, error, delay=delay)
 

@@ -2,15 +2,16 @@
 
 One statement each, so that each is one round trip and one commit: it is what makes a step cost
 about a millisecond. Everything colder goes through the ORM in `steps.py`. Locks are taken in one
-order everywhere: a step, then its job, then the steps of the next stage. The time is the
-statement's, as Django's Now() is.
+order everywhere: a step, then the limits of its flow keys by key, then its job, then the steps of
+the next stage. Whoever holds a limit or a job takes further steps only with SKIP LOCKED, so that
+nobody waits against the order. The time is the statement's, as Django's Now() is.
 """
 
 import json
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection
@@ -35,6 +36,9 @@ class ClaimedStep:
     attempt: int
     max_attempts: int
     weight: int
+    handler_version: int
+    retry: Mapping[str, Any] | None  # the step's own policy; without one its handler's holds
+    limits: Sequence[str] = ()  # flow keys whose limits count it while it runs
 
     @classmethod
     def of(cls, step: Step) -> "ClaimedStep":
@@ -53,6 +57,9 @@ class ClaimedStep:
             attempt=step.attempt,
             max_attempts=step.max_attempts,
             weight=step.weight,
+            handler_version=step.handler_version,
+            retry=step.retry,
+            limits=tuple(step.flow_keys),
         )
 
 
@@ -67,7 +74,10 @@ class Completion:
 
 # The columns of ClaimedStep, from a step `s` and its job `j`.
 CLAIMED = """s.id, s.fence, j.id, j.workflow, j.params, s.name, s.title, s.handler, s.params,
-    s.checkpoint, s.attempt, s.max_attempts, s.weight"""
+    s.checkpoint, s.attempt, s.max_attempts, s.weight, s.handler_version, s.retry"""
+
+# Whether any limit or pause may hold back a step `n`. The table has a row only for what is limited.
+MAY_BE_LIMITED = "EXISTS (SELECT FROM jobs_flowlimit l WHERE l.key = ANY(n.flow_keys))"
 
 STEP_STARTED = """'step.started', s.id, s.title,
     jsonb_build_object(
@@ -78,19 +88,13 @@ STEP_STARTED = """'step.started', s.id, s.title,
 # A job's first claim starts the job. Should the job have ended in this very moment, the step comes
 # back without one, to be cancelled: ending a job skips the steps that others have locked, since
 # waiting for them could deadlock with this.
-CLAIM_NEXT = f"""
-WITH candidate AS (
-    SELECT id FROM jobs_step
-    WHERE status = 'ready' AND queue = %(queue)s
-    ORDER BY priority DESC, id
-    LIMIT 1
-    FOR NO KEY UPDATE SKIP LOCKED
+CLAIM = f"""
 ), s AS (
     UPDATE jobs_step SET
         status = 'running', fence = fence + 1, attempt = attempt + 1, worker = %(worker)s,
         started_at = statement_timestamp(), lease_expires_at = statement_timestamp() + %(lease)s,
-        due_at = NULL, error = NULL
-    WHERE id = (SELECT id FROM candidate)
+        due_at = NULL, error = NULL, limited_by = '', ages_from = NULL
+    WHERE id = (SELECT id FROM candidate WHERE NOT may_be_limited)
     RETURNING *
 ), j AS (
     UPDATE jobs_job SET
@@ -102,7 +106,164 @@ WITH candidate AS (
     INSERT INTO jobs_event (job_id, number, kind, step_id, message, data)
     SELECT j.id, j.last_event, {STEP_STARTED} FROM s, j
 )
+"""
+
+# A step that a limit may hold back is only locked here: how its limits stand must be read by a
+# statement that begins when they are locked, or two claims would both see the last place free.
+CLAIM_NEXT = f"""
+WITH candidate AS (
+    SELECT n.id, n.job_id, n.priority, n.flow_keys, {MAY_BE_LIMITED} AS may_be_limited
+    FROM jobs_step n
+    WHERE n.status = 'ready' AND n.queue = %(queue)s
+    ORDER BY n.priority DESC, n.id
+    LIMIT 1
+    FOR NO KEY UPDATE SKIP LOCKED
+{CLAIM}
+SELECT candidate.may_be_limited, candidate.id, candidate.job_id, candidate.priority,
+    candidate.flow_keys, j.id IS NULL, {CLAIMED}
+FROM candidate LEFT JOIN s ON true LEFT JOIN j ON true
+"""
+
+# Of a step whose limits are locked and have a place for it. A limit remembers as many starts as its
+# rate allows in a period.
+CLAIM_LIMITED = f"""
+WITH candidate AS (
+    SELECT %(step)s::uuid AS id, false AS may_be_limited
+{CLAIM}
+, l AS (
+    UPDATE jobs_flowlimit SET
+        starts = (starts || statement_timestamp())[greatest(1, cardinality(starts) + 2 - rate):]
+    FROM s WHERE jobs_flowlimit.key = ANY(s.flow_keys) AND rate IS NOT NULL
+)
 SELECT j.id IS NULL, s.job_id, {CLAIMED} FROM s LEFT JOIN j ON true
+"""
+
+LOCK_LIMITS = """
+SELECT FROM jobs_flowlimit WHERE key = ANY(%(keys)s) ORDER BY key FOR NO KEY UPDATE
+"""
+
+# A place counts as taken by who was woken for it, for as long as a worker should need to come.
+READ_LIMITS = """
+SELECT l.key, l.concurrency, l.rate, l.period_seconds, l.starts, l.paused_at, l.paused_by,
+    l.pause_reason, statement_timestamp(),
+    (
+        SELECT count(*) FROM jobs_step s
+        WHERE s.status = 'running' AND s.flow_keys @> ARRAY[l.key]
+    ), (
+        SELECT count(*) FROM jobs_step s
+        WHERE s.status = 'ready' AND s.limited_by = l.key AND s.limited_by <> ''
+            AND s.due_at > statement_timestamp() - %(expected)s
+    ), first.priority, first.id
+FROM jobs_flowlimit l LEFT JOIN LATERAL (
+    SELECT s.priority, s.id FROM jobs_step s
+    WHERE s.status = 'waiting' AND s.limited_by = l.key AND s.limited_by <> ''
+    ORDER BY s.priority DESC, s.id
+    LIMIT 1
+) first ON true
+WHERE l.key = ANY(%(keys)s)
+ORDER BY l.key
+"""
+
+# When a step held back by a rate is due, by how many of its limit are before it: `slots` are the
+# times of the next starts, one period's worth, null being now. Without slots nobody can say.
+DUE = """
+    CASE WHEN cardinality(%(slots)s::timestamptz[]) > 0 THEN
+        coalesce(
+            (%(slots)s::timestamptz[])[1 + (rank %% cardinality(%(slots)s::timestamptz[]))::int],
+            statement_timestamp()
+        ) + (rank / cardinality(%(slots)s::timestamptz[])) * %(period)s::interval
+    END
+"""
+
+# Holds the step back, and others of the first ready ones with its key: each would have to be passed
+# over by every claim. The step and its job are locked already, so that it at least is held back.
+HOLD_BACK = f"""
+WITH chosen AS (
+    SELECT id FROM (
+        SELECT id, flow_keys FROM jobs_step WHERE status = 'ready' AND queue = %(queue)s
+        ORDER BY priority DESC, id
+        LIMIT %(most)s
+    ) first
+    WHERE flow_keys @> ARRAY[%(key)s::varchar]
+    UNION SELECT %(step)s::uuid
+), held AS (
+    SELECT s.id, s.priority FROM jobs_step s JOIN jobs_job j ON j.id = s.job_id
+    WHERE s.id = ANY(ARRAY(SELECT id FROM chosen)) AND s.status = 'ready'
+        AND j.status IN ('pending', 'running', 'waiting')
+    FOR NO KEY UPDATE OF s, j SKIP LOCKED
+), ranked AS (
+    SELECT id, row_number() OVER (ORDER BY priority DESC, id) - 1 + (
+        SELECT count(*) FROM jobs_step
+        WHERE status IN ('ready', 'waiting') AND limited_by = %(key)s AND limited_by <> ''
+            AND (priority > %(priority)s OR priority = %(priority)s AND id < %(step)s)
+    ) AS rank
+    FROM held
+), s AS (
+    UPDATE jobs_step SET
+        status = 'waiting', limited_by = %(key)s, due_at = {DUE},
+        ages_from = coalesce(ages_from, due_at)
+    FROM ranked WHERE jobs_step.id = ranked.id
+    RETURNING jobs_step.*
+), j AS (
+    UPDATE jobs_job SET last_event = last_event + counted.steps
+    FROM (SELECT job_id, count(*) AS steps FROM s GROUP BY job_id) counted
+    WHERE jobs_job.id = counted.job_id
+    RETURNING jobs_job.id, jobs_job.last_event, counted.steps
+), e AS (
+    INSERT INTO jobs_event (job_id, number, kind, step_id, message, data)
+    SELECT j.id, j.last_event - j.steps + row_number() OVER (PARTITION BY j.id ORDER BY s.id),
+        'step.limited', s.id, %(message)s,
+        jsonb_build_object('step', jsonb_build_object('status', 'waiting', 'due_at', s.due_at))
+    FROM s JOIN j ON j.id = s.job_id
+)
+SELECT job_id FROM s
+"""
+
+# After a change of the limit. Rows that others have locked are left to the sweep. The ranks are of
+# the locked rows: joined to the table once more, a crowd that the planner knows nothing of would be
+# compared with itself row by row.
+SET_DUE_OF_HELD = f"""
+WITH held AS (
+    SELECT id, priority FROM jobs_step
+    WHERE status = 'waiting' AND limited_by = %(key)s AND limited_by <> ''
+    FOR NO KEY UPDATE SKIP LOCKED
+), ranked AS (
+    SELECT id, row_number() OVER (ORDER BY priority DESC, id) - 1 AS rank FROM held
+)
+UPDATE jobs_step SET due_at = {DUE} FROM ranked WHERE jobs_step.id = ranked.id
+RETURNING jobs_step.id
+"""
+
+# A step that waits for long rises by a level for each while, as far as the highest of those that it
+# competes with: beyond, it would gain nothing, for among equals the older goes first.
+AGE = """
+WITH tops AS (
+    SELECT {among} AS among, max(priority) AS priority FROM jobs_step WHERE {which} GROUP BY 1
+), old AS (
+    SELECT s.id, least(
+        tops.priority - s.priority,
+        floor(
+            extract(epoch FROM statement_timestamp() - coalesce(s.ages_from, s.due_at))
+            / extract(epoch FROM %(level)s::interval)
+        )
+    )::int AS levels
+    FROM jobs_step s JOIN tops ON tops.among = s.{among}
+    WHERE s.{which} AND s.priority < tops.priority
+        AND coalesce(s.ages_from, s.due_at) <= statement_timestamp() - %(level)s::interval
+    LIMIT %(most)s
+    FOR NO KEY UPDATE OF s SKIP LOCKED
+)
+UPDATE jobs_step SET
+    priority = priority + old.levels,
+    ages_from = coalesce(ages_from, due_at) + old.levels * %(level)s::interval
+FROM old WHERE jobs_step.id = old.id
+RETURNING jobs_step.id
+"""
+AGE_READY = AGE.format(among="queue", which="status = 'ready'")
+AGE_HELD = AGE.format(among="limited_by", which="limited_by <> '' AND status = 'waiting'")
+
+FIND_HELD_KEYS = """
+SELECT DISTINCT limited_by FROM jobs_step WHERE status = 'waiting' AND limited_by <> ''
 """
 
 # Of a job's row in COMPLETE: what this step's completion is. A job that has ended meanwhile keeps
@@ -112,7 +273,8 @@ LAST_OF_JOB = f"{LAST_OF_GROUP} AND next_size IS NULL"
 
 # `stage_open` counts the group down; who takes it to zero opens the next stage. The row lock on the
 # job serialises the finishers of a group, and PostgreSQL computes the SET list anew from the row
-# as the other one left it. A step that alone follows and whose queue we serve is claimed at once.
+# as the other one left it. A step that alone follows, whose queue we serve and that no limit may
+# hold back is claimed at once.
 COMPLETE = f"""
 WITH done AS (
     UPDATE jobs_step SET
@@ -121,10 +283,10 @@ WITH done AS (
     WHERE id = %(step)s AND fence = %(fence)s AND status = 'running'
     RETURNING id, job_id, stage, title, weight, finished_at,
         (SELECT stage_sizes[jobs_step.stage + 2] FROM jobs_job WHERE id = job_id) AS next_size, (
-            SELECT n.queue FROM jobs_step n
+            SELECT n.queue = ANY(%(queues)s) AND NOT {MAY_BE_LIMITED} FROM jobs_step n
             WHERE n.job_id = jobs_step.job_id AND n.stage = jobs_step.stage + 1
             ORDER BY n.position LIMIT 1
-        ) = ANY(%(queues)s) AS serves_next
+        ) AS serves_next
 ), j AS (
     UPDATE jobs_job SET
         weight_done = weight_done + done.weight,
@@ -236,6 +398,13 @@ WITH due AS (
 SELECT job_id, queue FROM s
 """
 MAKE_DUE_READY = MAKE_READY.format(which="s.due_at <= statement_timestamp()")
+MAKE_HELD_READY = MAKE_READY.format(
+    which="""s.id = ANY(ARRAY(
+        SELECT id FROM jobs_step
+        WHERE status = 'waiting' AND limited_by = %(key)s AND limited_by <> ''
+        ORDER BY priority DESC, id
+        LIMIT %(room)s))"""
+)
 # What waits for an answer is not ready before it comes.
 MAKE_JOB_READY = MAKE_READY.format(
     which="""s.job_id = %(job)s AND NOT EXISTS (
@@ -320,13 +489,146 @@ class Orphan:
     job_id: uuid.UUID
 
 
-def claim_next(queue: str, *, worker: str, lease: timedelta) -> ClaimedStep | Orphan | None:
-    """The ready step of `queue` that is next in turn, claimed; None when there is none."""
+@dataclass(frozen=True)
+class Candidate:
+    """A ready step, locked, that a limit may hold back."""
+
+    id: uuid.UUID
+    job_id: uuid.UUID
+    queue: str
+    priority: int
+    flow_keys: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A flow key's limit and how it stood at `now`."""
+
+    key: str
+    concurrency: int | None
+    rate: int | None
+    period: timedelta
+    starts: Sequence[datetime]  # the newest, oldest first
+    paused_at: datetime | None
+    paused_by: str
+    pause_reason: str
+    now: datetime
+    running: int
+    woken: int  # ready steps that it held back before, and that a worker should claim any moment
+    first_held: tuple[int, uuid.UUID] | None  # whose turn it is: a step's priority and id
+
+
+def claim_next(
+    queue: str, *, worker: str, lease: timedelta
+) -> ClaimedStep | Candidate | Orphan | None:
+    """The ready step of `queue` that is next in turn: claimed, or, where a limit may hold it back,
+    locked as a candidate. None when there is none."""
     rows = _run(CLAIM_NEXT, queue=queue, worker=worker, lease=lease)
     if not rows:
         return None
-    is_orphan, job_id, *claimed = rows[0]
-    return Orphan(claimed[0], job_id) if is_orphan else _claimed(claimed)
+    may_be_limited, step_id, job_id, priority, flow_keys, is_orphan, *claimed = rows[0]
+    if may_be_limited:
+        return Candidate(step_id, job_id, queue, priority, tuple(flow_keys))
+    return Orphan(step_id, job_id) if is_orphan else _claimed(claimed)
+
+
+def claim_limited(
+    candidate: Candidate, limits: Sequence[str], *, worker: str, lease: timedelta
+) -> ClaimedStep | Orphan:
+    """The candidate, claimed. Needs the locks on its limits, in which there is a place for it."""
+    (row,) = _run(CLAIM_LIMITED, step=candidate.id, worker=worker, lease=lease)
+    is_orphan, job_id, *claimed = row
+    if is_orphan:
+        return Orphan(candidate.id, job_id)
+    return replace(_claimed(claimed), limits=tuple(limits))
+
+
+def lock_limits(keys: Sequence[str]) -> None:
+    _run(LOCK_LIMITS, keys=list(keys))
+
+
+def read_limits(keys: Sequence[str], *, expected: timedelta) -> list[Limit]:
+    """How the limits of these keys stand, by key; none for a key without one. A step that was woken
+    longer ago than `expected` takes no place any more: its queue may have no worker."""
+    rows = _run(READ_LIMITS, keys=list(keys), expected=expected)
+    return [
+        Limit(
+            key=key,
+            concurrency=concurrency,
+            rate=rate,
+            period=timedelta(seconds=period_seconds),
+            starts=starts,
+            paused_at=paused_at,
+            paused_by=paused_by,
+            pause_reason=pause_reason,
+            now=now,
+            running=running,
+            woken=woken,
+            first_held=None if first_id is None else (first_priority, first_id),
+        )
+        for (
+            key,
+            concurrency,
+            rate,
+            period_seconds,
+            starts,
+            paused_at,
+            paused_by,
+            pause_reason,
+            now,
+            running,
+            woken,
+            first_priority,
+            first_id,
+        ) in rows
+    ]
+
+
+def hold_back(
+    candidate: Candidate,
+    key: str,
+    message: str,
+    *,
+    slots: Sequence[datetime],
+    period: timedelta,
+    most: int,
+) -> list[uuid.UUID]:
+    """The candidate waits for `key`, and so do the others with the key among the first `most` ready
+    steps of its queue; their jobs. Needs the locks on the limit and on the candidate's job."""
+    rows = _run(
+        HOLD_BACK,
+        step=candidate.id,
+        priority=candidate.priority,
+        queue=candidate.queue,
+        key=key,
+        message=message,
+        slots=list(slots),
+        period=period,
+        most=most,
+    )
+    return [job_id for (job_id,) in rows]
+
+
+def set_due_of_held(key: str, *, slots: Sequence[datetime | None], period: timedelta) -> None:
+    """When the steps that `key` holds back are due; never by themselves without slots."""
+    _run(SET_DUE_OF_HELD, key=key, slots=list(slots), period=period)
+
+
+def make_held_ready(key: str, room: int) -> list[tuple[uuid.UUID, str]]:
+    """The first `room` steps that `key` holds back are ready; the job and the queue of each."""
+    rows = _run(MAKE_HELD_READY, key=key, room=room, most=None)
+    return [(job_id, queue) for job_id, queue in rows]
+
+
+def find_held_keys() -> list[str]:
+    return [key for (key,) in _run(FIND_HELD_KEYS)]
+
+
+def age_steps(level: timedelta, most: int) -> int:
+    """Raises the priority of steps that could have started a `level` ago or earlier; how many."""
+    ready = _run(AGE_READY, level=level, most=most)
+    held = _run(AGE_HELD, level=level, most=most)
+    return len(ready) + len(held)
 
 
 def complete_step(
@@ -419,7 +721,7 @@ def _claimed(row: Sequence[Any]) -> ClaimedStep:
         checkpoint,
         *counts,
     ) = row
-    attempt, max_attempts, weight = counts
+    attempt, max_attempts, weight, handler_version, retry = counts
     return ClaimedStep(
         id=id_,
         fence=fence,
@@ -434,6 +736,8 @@ def _claimed(row: Sequence[Any]) -> ClaimedStep:
         attempt=attempt,
         max_attempts=max_attempts,
         weight=weight,
+        handler_version=handler_version,
+        retry=_json(retry),
     )
 
 

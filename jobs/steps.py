@@ -15,14 +15,15 @@ from typing import Any
 from django.contrib.postgres.functions import TransactionNow
 from django.db import transaction
 
-from jobs import live, statements, waits
+from jobs import flow, live, statements, waits
 from jobs.errors import LeaseLost, StepError
 from jobs.events import NewEvent, append_events
+from jobs.flow import HeldBack
 from jobs.models import Job, Status, Step, Wait
-from jobs.otp import inbox
+from jobs.otp import messages
 from jobs.otp import requests as otp_requests
 from jobs.plans import Change, WaitFor, find_on_change
-from jobs.statements import ClaimedStep, Orphan
+from jobs.statements import Candidate, ClaimedStep, Orphan
 
 # Long enough for a busy machine to miss two renewals, short enough that a killed worker's step is
 # taken up again while somebody is still watching.
@@ -41,17 +42,22 @@ def claim_next(queues: Sequence[str], *, worker: str) -> ClaimedStep | None:
     return None
 
 
-def _claim(queue: str, worker: str) -> ClaimedStep | Orphan | None:
+def _claim(queue: str, worker: str) -> ClaimedStep | Orphan | HeldBack | None:
+    claimed: ClaimedStep | Candidate | Orphan | HeldBack | None
     with transaction.atomic():
         claimed = statements.claim_next(queue, worker=worker, lease=LEASE)
+        if isinstance(claimed, Candidate):
+            claimed = flow.claim_limited(claimed, worker=worker, lease=LEASE)
         if isinstance(claimed, ClaimedStep):
             _tell_workflow(claimed, Status.RUNNING, Status.RUNNING)
         elif isinstance(claimed, Orphan):
             transaction.set_rollback(True)  # as if it had never been claimed
     if isinstance(claimed, Orphan):
         with transaction.atomic():
-            job, now = _lock_job(claimed.job_id)
+            job, now = lock_job(claimed.job_id)
             _cancel_idle(job, now)
+    elif isinstance(claimed, HeldBack):
+        flow.wake([claimed.key])  # a place may have become free meanwhile
     return claimed
 
 
@@ -99,8 +105,8 @@ def suspend(step: ClaimedStep, wait_for: WaitFor) -> None:
     step = replace(step, attempt=step.attempt - 1)
     with transaction.atomic():
         waits.lock_topics(_topics(step, wait_for))
-        _lock_step(step)
-        job, now = _lock_job(step.job_id)
+        lock_step(step)
+        job, now = lock_job(step.job_id)
         if job.is_finished:
             _cancel(job, [step.id], now)
             return
@@ -121,7 +127,7 @@ def suspend(step: ClaimedStep, wait_for: WaitFor) -> None:
         _tell_workflow(step, Status.RUNNING, Status.WAITING)
         requests = otp_requests.open_requests(opened, now)
         if not waits.take_kept_signal(opened):
-            inbox.take_kept_message(requests)
+            messages.take_kept_message(requests)
     live.job_changed(step.job_id)
 
 
@@ -152,7 +158,7 @@ def fail(step: ClaimedStep, error: StepError, *, becomes: Status = Status.FAILED
             finished_at=TransactionNow(),
             lease_expires_at=None,
         )
-        job, now = _lock_job(step.job_id)
+        job, now = lock_job(step.job_id)
         patch = {
             "status": Status.FAILED,
             "error": described,
@@ -164,6 +170,32 @@ def fail(step: ClaimedStep, error: StepError, *, becomes: Status = Status.FAILED
             _end(job, becomes, described, now)
             _tell_workflow(step, becomes, Status.FAILED, error=described)
     live.job_changed(step.job_id)
+
+
+def stop(step: ClaimedStep) -> None:
+    """The step's job has ended, and the handler heeded it. Raises LeaseLost if the job goes on."""
+    with transaction.atomic():
+        lock_step(step)
+        job, now = lock_job(step.job_id)
+        if not job.is_finished:
+            raise LeaseLost(step.title)
+        patch = {"status": Status.CANCELLED, "phase": ""}
+        _write(step, **patch, finished_at=TransactionNow(), lease_expires_at=None)
+        patch["finished_at"] = now.isoformat()
+        append_events(job, [NewEvent("step.stopped", step.title, step.id, step=patch)])
+        _tell_workflow(step, Status(job.status), Status.CANCELLED)
+    live.job_changed(step.job_id)
+
+
+def end_job(job_id: uuid.UUID, status: Status, error: Mapping[str, str]) -> Job | None:
+    """Ends a job short of its plan; its running steps are told to stop by their leases. None when
+    it has ended already. Needs a transaction; raises Job.DoesNotExist."""
+    job, now = lock_job(job_id)
+    if job.is_finished:
+        return None
+    _end(job, status, error, now)
+    live.job_changed(job.pk)
+    return job
 
 
 def _end(job: Job, status: Status, error: Mapping[str, str], now: datetime) -> None:
@@ -182,9 +214,20 @@ def _cancel_idle(job: Job, now: datetime) -> None:
     _cancel(job, list(idle.values_list("pk", flat=True)), now)
 
 
+def cancel_unfinished(job: Job, steps: Iterable[Step], now: datetime) -> None:
+    """Cancels what the end of the job passed over, its row being locked then. Needs the locks."""
+    if ids := [step.pk for step in steps if step.status in UNFINISHED]:
+        _cancel(job, ids, now)
+
+
 def _cancel(job: Job, step_ids: Sequence[uuid.UUID], now: datetime) -> None:
     Step.objects.filter(pk__in=step_ids).update(
-        status=Status.CANCELLED, finished_at=TransactionNow(), lease_expires_at=None, phase=""
+        status=Status.CANCELLED,
+        finished_at=TransactionNow(),
+        lease_expires_at=None,
+        phase="",
+        limited_by="",
+        ages_from=None,
     )
     open_waits = Wait.objects.filter(step__in=step_ids, status=Wait.Status.OPEN)
     open_waits.update(status=Wait.Status.CANCELLED, ended_at=TransactionNow())
@@ -240,8 +283,8 @@ def _put_off(
         "progress": 0,
     }
     with transaction.atomic():
-        row = _lock_step(step)
-        job, now = _lock_job(step.job_id)
+        row = lock_step(step)
+        job, now = lock_job(step.job_id)
         if job.is_finished:
             _cancel(job, [step.id], now)
             return
@@ -254,7 +297,7 @@ def _put_off(
     live.job_changed(step.job_id)
 
 
-def _lock_step(step: ClaimedStep) -> Step:
+def lock_step(step: ClaimedStep) -> Step:
     rows = Step.objects.select_for_update(no_key=True, of=("self",))
     row = rows.filter(pk=step.id, fence=step.fence, status=Status.RUNNING).first()
     if row is None:
@@ -262,7 +305,7 @@ def _lock_step(step: ClaimedStep) -> Step:
     return row
 
 
-def _lock_job(job_id: uuid.UUID) -> tuple[Job, datetime]:
+def lock_job(job_id: uuid.UUID) -> tuple[Job, datetime]:
     """The job, its row locked, and the time of this transaction. Always after the step's row, never
     before it."""
     rows = Job.objects.select_for_update(no_key=True, of=("self",))

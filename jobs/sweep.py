@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Count, Min
 from django.db.models.functions import Now
 
-from jobs import live, statements, steps
+from jobs import flow, live, statements, steps
 from jobs.errors import TransientError
 from jobs.models import Status, Step
+from jobs.otp.messages import erase_old_codes
 from jobs.statements import ClaimedStep
 
 log = structlog.get_logger(__name__)
@@ -36,7 +38,10 @@ class Swept:
 
 
 def sweep() -> Swept:
-    return Swept(due=make_due_ready(), recovered=recover_expired(), woken=wake_for_unanswered())
+    age_steps()
+    erase_old_codes()
+    due, recovered = make_due_ready(), recover_expired()
+    return Swept(due=due + wake_held(), recovered=recovered, woken=wake_for_unanswered())
 
 
 def make_due_ready() -> int:
@@ -45,6 +50,18 @@ def make_due_ready() -> int:
         due = statements.make_due_ready(BATCH)
         steps.tell_ready(due)
     return len(due)
+
+
+def wake_held() -> int:
+    """Steps that a limit holds back become ready as far as there are places now, or when the limit
+    is no more. Whoever made the place has woken them as a rule, and may have died before."""
+    return flow.wake(statements.find_held_keys())
+
+
+def age_steps() -> int:
+    """Steps that could have started long ago rise in priority, so that none is passed over for
+    ever."""
+    return statements.age_steps(timedelta(minutes=settings.AGEING_MINUTES), BATCH)
 
 
 def recover_expired() -> int:

@@ -9,9 +9,11 @@ from time import sleep
 from typing import Any
 
 from celery import shared_task
-from celery.signals import worker_shutting_down
+from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
 from django.conf import settings
 
+from jobs.models import Process
+from jobs.processes import Heart
 from jobs.runner import runner
 
 # What a stopped step gets to close its browser and to give its lease back.
@@ -22,6 +24,13 @@ RELEASE_SECONDS = 8.0
 def run_ready_steps(queue: str) -> None:
     """Runs ready steps of `queue` until there are none."""
     runner.run_ready_steps([queue])
+
+
+@worker_ready.connect
+def begin_to_beat(sender: Any, **_: Any) -> None:
+    heart = Heart(Process.Kind.WORKER, sender.app.amqp.queues.consume_from)
+    heart.start()
+    worker_shutdown.connect(lambda **_: heart.end(), weak=False)
 
 
 @worker_shutting_down.connect

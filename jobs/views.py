@@ -14,6 +14,8 @@ from django.utils.http import content_disposition_header
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from accounts.models import User
+from jobs.inbox import read_inbox
 from jobs.listing import MOST_COUNTED, PAGE_SIZE, JobListing, Listing, read_page
 from jobs.models import Artifact
 from jobs.snapshots import jobs_visible_to, read_snapshot
@@ -42,6 +44,13 @@ def job_list(request: HttpRequest) -> HttpResponse:
     listing = JobListing()
     context = {"title": "Jobs", "socket": "/ws/jobs/", **read_list(request, listing)}
     return render_page(request, "jobs/list.html", context)
+
+
+@staff_page
+def inbox(request: HttpRequest) -> HttpResponse:
+    assert isinstance(request.user, User)  # staff_page lets nobody else in
+    waiting = read_inbox(request.user)
+    return render_page(request, "jobs/inbox.html", {"title": "Inbox", "inbox": waiting})
 
 
 @staff_page

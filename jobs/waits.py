@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from accounts.models import User
@@ -81,6 +82,8 @@ def find_answer(step: ClaimedStep, names: Collection[str]) -> Answer | None:
     Raises BusinessError after a deadline that was to end the step.
     """
     ended = Wait.objects.filter(step_id=step.id, name__in=names, status__in=ENDED_BY_ITSELF)
+    # An answer to a former run is none to this one: a person has had the step run again since.
+    ended = ended.filter(Q(step__reset_at=None) | Q(created_at__gt=F("step__reset_at")))
     wait = ended.order_by("-id").first()
     if wait is None:
         return None

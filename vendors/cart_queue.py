@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from automation.site import http_host
-from jobs.models import Job, Status
+from jobs.models import FINISHED, Job, Status
 from jobs.plans import Change
 from jobs.steps import make_ready
 from jobs.submit import submit_job
@@ -107,6 +107,9 @@ def follow_job(change: Change) -> None:
     }
     if change.step_name == "add_to_cart":
         fields["attempts"] = change.attempt
+    if change.step_status == Status.READY and change.attempt == 0:
+        # From its start, or once more from there: what was is no longer so.
+        fields |= {"error_message": None, "error_code": "", "completed_at": None}
     if change.error:
         fields |= {"error_message": change.error["message"], "error_code": change.error["code"]}
     if change.step_name == "reserve_account" and change.output:
@@ -121,7 +124,8 @@ def follow_job(change: Change) -> None:
     items.update(**fields)
     if change.job_status == Status.COMPLETED and change.output:
         _record_cart_item(items.get(), change.output)
-    if change.job_status != Status.RUNNING:
+    # A cancelled job's browser may be at work for a moment yet; its end is told as well.
+    if change.job_status in FINISHED and change.step_status != Status.RUNNING:
         pool.release_account(change.job_id)
         transaction.on_commit(partial(_wake_next, change.params["vendor"]))
 
@@ -142,13 +146,16 @@ def decide_status(job: Status, step: Status) -> QueueItem.Status:
 
 
 def _record_cart_item(item: QueueItem, output: Mapping[str, Any]) -> None:
-    CartItem.objects.create(
-        user_id=item.user_id,
-        vendor_account_id=output["account"],
+    # A job that was run again finds the line of its former run.
+    CartItem.objects.update_or_create(
         queue_item=item,
-        product_url=item.product_url,
-        product_name=item.product_name,
-        quantity=output["quantity"],
+        defaults={
+            "user_id": item.user_id,
+            "vendor_account_id": output["account"],
+            "product_url": item.product_url,
+            "product_name": item.product_name,
+            "quantity": output["quantity"],
+        },
     )
     pool.count_use(output["account"])
 

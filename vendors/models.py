@@ -18,7 +18,7 @@ from uuid_utils.compat import uuid7
 
 from accounts.fields import SealedJSONField, SealedTextField
 from automation.site import Site, site_problems
-from jobs.models import FINISHED, Job
+from jobs.models import FINISHED, Job, Status, Step
 
 VENDORS_DAY = ZoneInfo("Europe/London")  # the vendors are British shops; their days are London's
 
@@ -138,8 +138,10 @@ class VendorAccountQuerySet(models.QuerySet["VendorAccount"]):
         )
 
     def free(self) -> VendorAccountQuerySet:
-        """Those that no unfinished job holds."""
-        return self.filter(Q(held_by=None) | Q(held_by__status__in=FINISHED))
+        """Those that no unfinished job holds, nor a step that is still being stopped."""
+        stopping = Step.objects.filter(job=models.OuterRef("held_by"), status=Status.RUNNING)
+        ended = Q(held_by__status__in=FINISHED) & ~models.Exists(stopping)
+        return self.filter(Q(held_by=None) | ended)
 
 
 class VendorAccount(models.Model):

@@ -5,20 +5,26 @@ from datetime import datetime, time, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import Case, F, OuterRef, QuerySet, When
 from django.utils import timezone
 
+from jobs.flow import is_paused
 from vendors.errors import NoAccountFree, NoUsableAccount
 from vendors.models import VENDORS_DAY, AccountUsage, Vendor, VendorAccount, vendors_today
 
 # A busy account is free again when its add is done, and that wakes the next item at once; this is
 # only for the case that nobody wakes it.
 BUSY_RECHECK = timedelta(seconds=5)
+# Which account does an add is known here alone, so its pause is obeyed here. What an account is at
+# work on when it is paused goes on.
+IS_PAUSED = is_paused("account", OuterRef("pk"))
 
 
-def reserve_account(vendor: Vendor, job_id: uuid.UUID) -> VendorAccount:
-    """The account that `job_id` holds from now until it ends: the one it holds already, else the
-    one that was used least recently. Safe to repeat.
+def reserve_account(
+    vendor: Vendor, job_id: uuid.UUID, *, prefer: uuid.UUID | None = None
+) -> VendorAccount:
+    """The account that `job_id` holds from now until it ends: the one it holds already, else
+    `prefer`, else the one that was used least recently. Safe to repeat.
 
     Raises NoAccountFree (later there will be one) or NoUsableAccount (there will not).
     """
@@ -27,12 +33,14 @@ def reserve_account(vendor: Vendor, job_id: uuid.UUID) -> VendorAccount:
             if not held.is_blocked:
                 return held
             release_account(job_id)
+        first = [Case(When(pk=prefer, then=0), default=1)] if prefer else []
         account = (
             VendorAccount.objects.filter(vendor=vendor, is_blocked=False)
+            .exclude(IS_PAUSED)
             .free()
             .with_daily_items()
             .filter(daily_items_added__lt=vendor.rate_limit_daily)  # type: ignore[misc]
-            .order_by(F("last_used_at").asc(nulls_first=True), "pk")
+            .order_by(*first, F("last_used_at").asc(nulls_first=True), "pk")
             .select_for_update(skip_locked=True, of=("self",))
             .first()
         )
@@ -54,6 +62,11 @@ def _why_none(vendor: Vendor) -> NoAccountFree | NoUsableAccount:
             else f"{vendor.name} has no account; add one."
         )
         return NoUsableAccount(sentence)
+    if not usable.exclude(IS_PAUSED):
+        sentence = (
+            f"Every account of {vendor.name} is paused; the item goes on when one is resumed."
+        )
+        return NoAccountFree(sentence, BUSY_RECHECK)
     if all(account.daily_items_added >= vendor.rate_limit_daily for account in usable):
         midnight = datetime.combine(vendors_today() + timedelta(days=1), time.min, VENDORS_DAY)
         sentence = (

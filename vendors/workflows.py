@@ -14,7 +14,9 @@ from uuid import uuid4
 
 from celery.signals import worker_shutdown
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.utils import timezone
+from rest_framework import serializers
 
 from automation import errors
 from automation.guard import NetworkPolicy
@@ -25,6 +27,7 @@ from automation.shop.request import AddIntent, AddResult, CartRequest, Credentia
 from automation.site import Site
 from jobs.context import StepContext
 from jobs.errors import Becomes, BusinessError, Stopped, TransientError
+from jobs.flow import register_names
 from jobs.models import Artifact
 from jobs.plans import (
     Chain,
@@ -39,7 +42,7 @@ from jobs.plans import (
 from vendors import pool
 from vendors.cart_queue import CART_ADD, follow_job
 from vendors.errors import NoAccountFree, NoUsableAccount
-from vendors.models import QueueItem, VendorAccount
+from vendors.models import QueueItem, Vendor, VendorAccount
 from vendors.sessions import SavedSession
 
 # A vendor that says 429 without saying for how long.
@@ -47,13 +50,29 @@ RATE_LIMITED_PAUSE = timedelta(seconds=60)
 
 
 def plan_cart_add(params: Mapping[str, Any]) -> Chain:
+    keys = (f"vendor:{params['vendor']}",)
     return [
-        [StepPlan("reserve_account", "Reserve an account", "vendors.reserve_account")],
-        [StepPlan("add_to_cart", "Add to the cart", "vendors.add_to_cart", weight=9)],
+        [StepPlan("reserve_account", "Reserve an account", "vendors.reserve_account", keys=keys)],
+        [StepPlan("add_to_cart", "Add to the cart", "vendors.add_to_cart", weight=9, keys=keys)],
     ]
 
 
-register_workflow(Workflow(CART_ADD, 1, plan_cart_add, follow_job))
+def _find_vendor_name(pk: str) -> str | None:
+    try:
+        return Vendor.objects.filter(pk=pk).values_list("name", flat=True).first()
+    except ValidationError:  # a person may have typed anything
+        return None
+
+
+register_names("vendor", _find_vendor_name)
+
+
+class CartAddParams(serializers.Serializer[Any]):
+    queue_item = serializers.UUIDField()
+    vendor = serializers.UUIDField()
+
+
+register_workflow(Workflow(CART_ADD, 1, plan_cart_add, follow_job, CartAddParams))
 
 
 @step_handler("vendors.reserve_account", time_limit=timedelta(seconds=10))
@@ -132,7 +151,8 @@ def _reserve(item: QueueItem, context: StepContext) -> VendorAccount | Postpone:
     if held is not None and held.held_by_id == context.job_id and not held.is_blocked:
         return held
     try:
-        return pool.reserve_account(item.vendor, context.job_id)
+        # Run again, it goes back to the account whose cart its former run may have changed.
+        return pool.reserve_account(item.vendor, context.job_id, prefer=item.assigned_account_id)
     except NoAccountFree as error:
         return Postpone(error.come_again_in, str(error))
     except NoUsableAccount as error:

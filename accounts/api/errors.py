@@ -3,6 +3,7 @@
 from contextlib import suppress
 from typing import Any
 
+from asgiref.sync import async_to_sync, iscoroutinefunction
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
@@ -100,6 +101,8 @@ def unknown_path(request: HttpRequest) -> HttpResponseBase:
     with suppress(Resolver404):
         view, args, kwargs = resolve(request.path_info.rstrip("/"))
         if view is not unknown_path:
+            if iscoroutinefunction(view):
+                view = async_to_sync(view)
             response: HttpResponseBase = view(request, *args, **kwargs)
             return response
     sentence = f"{request.path} is no address of this API; /api/docs/ lists all of them."

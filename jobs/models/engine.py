@@ -1,4 +1,5 @@
-"""The engine's tables. Who writes them: `submit.py`, `steps.py` and `sweep.py`, nobody else.
+"""The engine's tables. Who writes them: `submit.py`, `steps.py`, `sweep.py`, `flow.py` and
+`control.py`, nobody else.
 
 A job is one run of a workflow: a chain of stages, each a group of steps. `stage`, `stage_open` and
 `stage_sizes` hold the whole of the joining: the step that takes `stage_open` to zero opens the
@@ -17,6 +18,7 @@ from django.urls import reverse
 from uuid_utils.compat import uuid7
 
 from accounts.models import FIRST_WORKSPACE, Workspace
+from jobs.models.limits import KEY_LENGTH
 
 
 class Status(models.TextChoices):
@@ -45,7 +47,7 @@ class Job(models.Model):
     params = models.JSONField(default=dict)
     status = models.CharField(max_length=16, choices=JOB_STATUSES, default=Status.PENDING)
     priority = models.SmallIntegerField(default=0, help_text="Higher goes first.")
-    idempotency_key = models.CharField(max_length=200, null=True, unique=True)  # noqa: DJ001
+    idempotency_key = models.CharField(max_length=200, null=True)  # noqa: DJ001
     workspace = models.ForeignKey(
         Workspace, on_delete=models.PROTECT, related_name="+", default=FIRST_WORKSPACE
     )
@@ -70,7 +72,23 @@ class Job(models.Model):
     class Meta:
         ordering = ["-id"]
         # What lists count and filter by. A job's status changes twice; its events do not touch it.
-        indexes = [models.Index(fields=["status", "id"], name="job_status_id")]
+        indexes = [
+            models.Index(fields=["status", "id"], name="job_status_id"),
+            models.Index(fields=["workflow", "id"], name="job_workflow_id"),
+            # By age, for the archive; a job is in it from its end.
+            models.Index(
+                fields=["finished_at"],
+                condition=models.Q(finished_at__isnull=False),
+                name="job_finished",
+            ),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["workspace", "idempotency_key"],
+                condition=models.Q(idempotency_key__isnull=False),
+                name="job_idempotency_key",
+            )
+        ]
         triggers = [
             pgtrigger.FSM(
                 name="job_status",
@@ -85,6 +103,11 @@ class Job(models.Model):
                     ("running", "manual"),
                     ("running", "cancelled"),
                     ("waiting", "cancelled"),
+                    # A person lets an ended job go on (control.py).
+                    ("completed", "pending"),
+                    ("failed", "pending"),
+                    ("manual", "pending"),
+                    ("cancelled", "pending"),
                 ],
             )
         ]
@@ -110,8 +133,13 @@ class Step(models.Model):
     name = models.CharField(max_length=100)
     title = models.CharField(max_length=200)
     handler = models.CharField(max_length=100)
+    handler_version = models.PositiveSmallIntegerField(
+        default=1, help_text="The handler's version when the plan was made."
+    )
     queue = models.CharField(max_length=100, help_text="The Celery queue whose workers may run it.")
-    priority = models.SmallIntegerField(default=0, help_text="The job's.")
+    priority = models.SmallIntegerField(
+        default=0, help_text="The job's, raised by a level for each while that it was ready."
+    )
     weight = models.PositiveSmallIntegerField(default=1, help_text="Share of the job's progress.")
     params = models.JSONField(default=dict)
 
@@ -119,8 +147,20 @@ class Step(models.Model):
     due_at = models.DateTimeField(
         null=True, help_text="Ready: since when. Waiting: when it becomes ready again."
     )
+    flow_keys = ArrayField(
+        models.CharField(max_length=KEY_LENGTH), default=list, help_text="What may limit it."
+    )
+    limited_by = models.CharField(
+        max_length=KEY_LENGTH,
+        blank=True,
+        help_text="The flow key that held it back, since it became ready and until it starts.",
+    )
+    ages_from = models.DateTimeField(
+        null=True, help_text="Ready or held back: since when its priority has not risen."
+    )
     attempt = models.PositiveSmallIntegerField(default=0)
     max_attempts = models.PositiveSmallIntegerField(default=3)
+    retry = models.JSONField(null=True, help_text="The step's own RetryPolicy, if it has one.")
     fence = models.PositiveBigIntegerField(default=0, help_text="Fencing token: rises by claim.")
     lease_expires_at = models.DateTimeField(null=True)
     worker = models.CharField(max_length=100, blank=True)
@@ -134,6 +174,9 @@ class Step(models.Model):
     error = models.JSONField(null=True, help_text='{"code", "message"} of the last attempt.')
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+    reset_at = models.DateTimeField(
+        null=True, help_text="When a person last had it run again; older answers do not count."
+    )
 
     class Meta:
         ordering = ["stage", "position"]
@@ -154,6 +197,14 @@ class Step(models.Model):
                 name="step_ready",
             ),
             models.Index(fields=["due_at"], condition=models.Q(status="waiting"), name="step_due"),
+            # Who is next at a limit. The common step, which nothing limits, is not in it.
+            models.Index(
+                models.F("limited_by"),
+                models.F("priority").desc(),
+                models.F("id"),
+                condition=models.Q(status__in=["ready", "waiting"]) & ~models.Q(limited_by=""),
+                name="step_limited",
+            ),
             # Not on lease_expires_at: every heartbeat would write the index as well.
             models.Index(fields=["id"], condition=models.Q(status="running"), name="step_running"),
         ]
@@ -166,6 +217,7 @@ class Step(models.Model):
                     ("pending", "running"),
                     ("pending", "cancelled"),
                     ("ready", "running"),
+                    ("ready", "waiting"),  # held back by a limit
                     ("ready", "cancelled"),
                     ("running", "completed"),
                     ("running", "failed"),
@@ -174,6 +226,12 @@ class Step(models.Model):
                     ("running", "cancelled"),
                     ("waiting", "ready"),
                     ("waiting", "cancelled"),
+                    # A person lets an ended job go on (control.py).
+                    *[
+                        (ended, again)
+                        for ended in ("completed", "failed", "cancelled")
+                        for again in ("ready", "pending")
+                    ],
                 ],
             )
         ]

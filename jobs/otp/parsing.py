@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-CODE = re.compile(r"[0-9A-Za-z-]{3,12}")
+CODE = re.compile(r"(?=.*\d)[0-9A-Za-z-]{3,12}")
 ORIGIN_BOUND = re.compile(r"^@(?P<host>[a-z0-9.-]+) #(?P<code>[^\s#@]{3,12})", re.IGNORECASE)
 WORDS = re.compile(
     r"\b(?:otp|o\.t\.p|one[- ]?time|code|passcode|password|pass ?code|pin|verification|verify"
@@ -58,7 +58,7 @@ def read_message(text: str, sender: str, rules: Iterable[Rule]) -> Reading:
         reading = _read_by(rule, text, sender, host, bound)
         if reading is not None:
             return reading
-    return Reading((bound,) if bound else _codes_near_words(text))
+    return Reading((bound,) if bound else _codes_in(text))
 
 
 def _read_by(
@@ -75,7 +75,7 @@ def _read_by(
             return None
         groups = found.groupdict()
         return Reading((groups["code"],), rule.service, groups.get("context"))
-    return Reading((bound,) if bound else _codes_near_words(text), rule.service)
+    return Reading((bound,) if bound else _codes_in(text), rule.service)
 
 
 def _origin_bound(text: str) -> tuple[str | None, str | None]:
@@ -89,7 +89,9 @@ def _is_host_of(host: str, origin: str) -> bool:
     return host == origin or host.endswith("." + origin)
 
 
-def _codes_near_words(text: str) -> tuple[str, ...]:
+def _codes_in(text: str) -> tuple[str, ...]:
+    if NUMBER.fullmatch(text.strip()):
+        return (re.sub(r"[- ]", "", text.strip()),)  # nothing but a code
     words = [(found.start(), found.end()) for found in WORDS.finditer(text)]
     codes = {
         re.sub(r"[- ]", "", found[0])

@@ -54,7 +54,10 @@ def otp(
         "context": context,
         "sent_after": sent_after.isoformat() if sent_after else None,
     }
-    return Awaited(name, Wait.Kind.OTP, deadline, on_deadline, match=match)
+    digits = "".join(filter(str.isdigit, phone))
+    where = f", sent to …{digits[-4:]}" if digits else ""
+    question = f"The code of {service}{where}"
+    return Awaited(name, Wait.Kind.OTP, deadline, on_deadline, match=match, question=question)
 
 
 @dataclass(frozen=True)
@@ -168,15 +171,29 @@ def _settle(step: ClaimedStep, name: str, status: OtpRequest.Status) -> OtpReque
 
 def enter_code(request_id: uuid.UUID, code: str, by: User | None) -> None:
     """Somebody who has read the message types it. Raises InvalidAnswer or WaitClosed."""
-    code = code.strip().replace(" ", "")
-    if not CODE.fullmatch(code):
-        raise InvalidAnswer("A code has 3 to 12 digits or letters.")
+    code = cleaned(code)
     with transaction.atomic():
         workspaces = OtpRequest.objects.values_list("workspace_id", flat=True)
         waits.lock_topics([topic(workspaces.get(pk=request_id))])
         who = by.get_username() if by else "A client"
         if not give_code(request_id, code, message=f"{who} entered the code.", by=by):
             raise WaitClosed("This code is not waited for any more. Look at the job again.")
+
+
+def cleaned(code: str) -> str:
+    """A typed code without its blanks. Raises InvalidAnswer for what is none."""
+    code = code.strip().replace(" ", "")
+    if not CODE.fullmatch(code):
+        raise InvalidAnswer("A code has 3 to 12 digits or letters, and at least one digit.")
+    return code
+
+
+def enter_code_for(wait: Wait, code: str, by: User) -> None:
+    """The same for the request of this wait."""
+    request = OtpRequest.objects.filter(wait=wait).first()
+    if request is None:
+        raise InvalidAnswer("This does not wait for a code.")
+    enter_code(request.pk, code, by)
 
 
 def give_code(request_id: uuid.UUID, code: str, *, message: str, by: User | None = None) -> bool:

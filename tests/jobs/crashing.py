@@ -17,7 +17,7 @@ django.setup()
 
 from django.db import connection  # noqa: E402
 
-from jobs import steps, sweep, waits  # noqa: E402
+from jobs import control, effects, steps, sweep, waits  # noqa: E402
 from jobs.errors import BusinessError, TransientError  # noqa: E402
 from tests.jobs import workflows  # noqa: E402
 
@@ -34,12 +34,17 @@ VERBS: dict[str, Callable[..., Any]] = {
     "postpone": steps.postpone,
     "release": steps.release,
     "suspend": steps.suspend,
+    "begin effect": effects.begin,
+    "settle effect": effects.settle,
     "send signal": waits.send_signal,
     "fail": partial(steps.fail, error=BusinessError("captcha", "A captcha.")),
     "report progress": steps.report_progress,
     "save checkpoint": steps.save_checkpoint,
     "make due ready": sweep.make_due_ready,
     "recover expired": sweep.recover_expired,
+    "stop": steps.stop,
+    "cancel": control.cancel_job,
+    "rerun": control.rerun_job,
 }
 
 

@@ -172,13 +172,13 @@ def test_step_whose_job_ends_during_the_claim_is_cancelled_and_the_next_one_clai
 def test_claim_reads_one_row_however_long_the_backlog():
     job = submit_toy([["a"]])
     template = get_step(job, "a")
-    Step.objects.bulk_create(
+    Step.objects.bulk_create((
         Step(
             job=job, stage=1, position=n, name=f"n{n}", title="n", handler="toy.step",
             queue=template.queue, status=Status.READY, due_at=template.due_at,
         )
         for n in range(5000)
-    )  # fmt: skip
+    ), batch_size=1000)  # fmt: skip
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE jobs_step")
         cursor.execute(

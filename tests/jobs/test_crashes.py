@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from jobs import steps
+from jobs.control import cancel_job, rerun_job
+from jobs.errors import BusinessError
 from jobs.models import Event, Job, Status
 from jobs.runner import runner
 from jobs.sweep import make_due_ready, recover_expired
@@ -269,3 +271,40 @@ def test_sweep_of_leases_killed_at_its_commit_loses_none(moment, ledger):
         assert_completed_once(job)
         assert get_step(job, "a").attempt == 2
     assert runs(ledger) == ["a"] * 3
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_cancel_killed_at_its_commit_is_whole_or_can_be_said_again(moment):
+    job = submit_toy([["a", "b"], ["c"]])
+    a = claim()
+    rows = all_rows()
+
+    crash(moment, "cancel", job.pk, by="alice")
+
+    if moment == "before":
+        assert all_rows() == rows
+        cancel_job(job.pk, by="alice")
+    assert get_job(job).status == Status.CANCELLED
+    assert statuses(job) == {"a": "running", "b": "cancelled", "c": "cancelled"}
+    crash(moment, "stop", a)
+    finish_elsewhere()
+    assert set(statuses(job).values()) == {"cancelled"}
+    assert event_kinds(job).count("job.cancelled") == 1
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_rerun_killed_at_its_commit_is_whole_or_can_be_said_again(moment, ledger):
+    job = submit_toy([["a"], ["b", "c"]], ledger=ledger)
+    steps.complete(claim(), {}, queues=(), worker="victim")
+    steps.fail(claim(), BusinessError("captcha", "A captcha."))
+    rows = all_rows()
+
+    crash(moment, "rerun", job.pk, by="alice")
+
+    if moment == "before":
+        assert all_rows() == rows
+        rerun_job(job.pk, by="alice")
+    finish_elsewhere()
+    assert_completed_once(job)
+    assert event_kinds(job).count("job.rerun") == 1
+    assert runs(ledger) == ["b", "c"]

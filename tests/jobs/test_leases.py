@@ -142,16 +142,36 @@ def test_step_that_another_worker_has_taken_is_told_to_stop():
 
 
 @pytest.mark.django_db
-def test_step_of_an_ended_job_is_told_to_stop():
+@pytest.mark.parametrize("look", [LeaseKeeper.renew, LeaseKeeper.stop_ended])
+def test_step_of_an_ended_job_is_told_to_stop(look):
     submit_toy([["a", "b"]])
-    a, b = claim("alice"), claim("alice")
+    submit_toy([["other"]])
+    a, b, other = claim("alice"), claim("alice"), claim("alice")
     keeper = LeaseKeeper()
-    with keeper.hold(b, MINUTE) as held:
+    with keeper.hold(b, MINUTE) as held, keeper.hold(other, MINUTE) as kept:
         steps.fail(a, OUT_OF_STOCK)
 
-        keeper.renew()
+        look(keeper)
 
-        assert (held.stop.is_set(), held.why) == (True, "lease_lost")
+        assert (held.stop.is_set(), held.why) == (True, "job_ended")
+        assert not kept.stop.is_set()
+
+
+@pytest.mark.django_db
+def test_look_for_ended_jobs_is_one_statement_and_none_while_nothing_is_held(
+    django_assert_num_queries,
+):
+    submit_toy([["a", "b"]])
+    keeper = LeaseKeeper()
+    with (
+        keeper.hold(claim("alice"), MINUTE),
+        keeper.hold(claim("alice"), MINUTE),
+        django_assert_num_queries(1),
+    ):
+        keeper.stop_ended()
+
+    with django_assert_num_queries(0):
+        keeper.stop_ended()
 
 
 @pytest.mark.django_db

@@ -13,19 +13,19 @@ JOB_MAY_BECOME = {
     "pending": {"running", "cancelled"},
     "running": {"waiting", "completed", "failed", "manual", "cancelled"},
     "waiting": {"running", "cancelled"},
-    "completed": set(),
-    "failed": set(),
-    "manual": set(),
-    "cancelled": set(),
+    "completed": {"pending"},
+    "failed": {"pending"},
+    "manual": {"pending"},
+    "cancelled": {"pending"},
 }
 STEP_MAY_BECOME = {
     "pending": {"ready", "running", "cancelled"},
-    "ready": {"running", "cancelled"},
+    "ready": {"running", "waiting", "cancelled"},
     "running": {"completed", "failed", "waiting", "ready", "cancelled"},
     "waiting": {"ready", "cancelled"},
-    "completed": set(),
-    "failed": set(),
-    "cancelled": set(),
+    "completed": {"ready", "pending"},
+    "failed": {"ready", "pending"},
+    "cancelled": {"ready", "pending"},
 }
 
 

@@ -9,8 +9,8 @@ from django.utils import timezone
 from accounts.models import FIRST_WORKSPACE, User, Workspace
 from jobs.errors import InvalidAnswer, WaitClosed
 from jobs.models import Event, InboundMessage, OtpRequest, OtpRule, Status, Step, Wait
-from jobs.otp import inbox
-from jobs.otp.inbox import Inbound, erase_old_codes, receive
+from jobs.otp import messages
+from jobs.otp.messages import Inbound, erase_old_codes, receive
 from jobs.otp.requests import enter_code, otp
 from jobs.plans import Done, WaitFor
 from jobs.runner import runner
@@ -244,12 +244,12 @@ def test_two_that_could_be_meant_wait_for_a_person(alice):
     assert "2 requests may be meant" in message.reason
     assert request_of(first).status == request_of(second).status == "requested"
 
-    inbox.assign(message, request_of(second).pk, GOOD, alice)
+    messages.assign(message, request_of(second).pk, alice)
     run_all()
 
     assert (get_job(first).status, get_job(second).status) == (Status.RUNNING, Status.COMPLETED)
     with pytest.raises(WaitClosed):
-        inbox.assign(message, request_of(first).pk, GOOD, alice)
+        messages.assign(message, request_of(first).pk, alice)
 
 
 @pytest.mark.django_db

@@ -41,6 +41,7 @@ NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
         ("Never share your OTP. 482913 is the one for order 77120", ("482913",)),
         ("Your code is 482913. Do not share 482913.", ("482913",)),
         ("Code A: 482913, code B: 551002", ("482913", "551002")),
+        (" 482 913\n", ("482913",)),
         ("Your parcel 482913 is on its way", ()),
         ("Your OTP is on its way", ()),
         ("", ()),

@@ -1,9 +1,18 @@
 from datetime import timedelta
 
 import pytest
+from rest_framework import serializers
 
-from jobs.errors import InvalidPlan, JobsError, UnknownHandler, UnknownWorkflow
-from jobs.plans import RetryPolicy, StepPlan, check_chain, get_handler, get_workflow
+from jobs.errors import InvalidParams, InvalidPlan, JobsError, UnknownHandler, UnknownWorkflow
+from jobs.plans import (
+    RetryPolicy,
+    StepPlan,
+    Workflow,
+    check_chain,
+    check_params,
+    get_handler,
+    get_workflow,
+)
 
 POLICY = RetryPolicy(first_delay=timedelta(seconds=2), factor=3, longest_delay=timedelta(minutes=5))
 
@@ -70,3 +79,42 @@ def test_unknown_name_is_an_error_with_a_code(look_up, code):
 def test_unknown_workflow_is_not_mistaken_for_an_unknown_handler():
     with pytest.raises(UnknownWorkflow):
         get_workflow("toy.step")
+
+
+def test_acts_that_need_one_another_in_order_are_a_good_plan():
+    check_chain([[toy("pay", effects=["pay:1"])], [toy("redeem", needs=["pay:1"])]])
+
+
+@pytest.mark.parametrize(
+    ("chain", "sentence"),
+    [
+        ([[toy("a", effects=["pay:1"], needs=["pay:1"])]], "'a' needs 'pay:1', which no earlier"),
+        (
+            [[toy("a", needs=["redeem:1"], effects=["pay:1"])], [toy("b", effects=["redeem:1"])]],
+            "'a' needs 'redeem:1', which no earlier",
+        ),
+        ([[toy("a", effects=["pay:1"]), toy("b", needs=["pay:1"])]], "'b' needs 'pay:1'"),
+        ([[toy("a", effects=["pay:1"])], [toy("b", effects=["pay:1"])]], "'b' does 'pay:1', as"),
+    ],
+    ids=["of itself", "of a later one", "side by side", "twice"],
+)
+def test_acts_in_a_cycle_are_refused(chain, sentence):
+    with pytest.raises(InvalidPlan, match=sentence):
+        check_chain(chain)
+
+
+class Numbers(serializers.Serializer):
+    order = serializers.IntegerField(min_value=1)
+
+
+COUNTED = Workflow("counted", 1, lambda params: [[toy("a")]], params=Numbers)
+
+
+@pytest.mark.parametrize("params", [{}, {"order": 0}, {"order": "five"}, {"order": None}])
+def test_parameters_that_do_not_fit_the_schema_are_refused(params):
+    with pytest.raises(InvalidParams, match="do not fit 'counted': order: "):
+        check_params(COUNTED, params)
+
+
+def test_parameters_that_fit_are_taken():
+    check_params(COUNTED, {"order": 5})

@@ -1,6 +1,7 @@
 import pytest
 from django.db import transaction
 
+from accounts.models import User, Workspace
 from jobs import plans, submit
 from jobs.errors import InvalidPlan, UnknownHandler, UnknownWorkflow
 from jobs.models import Job, Status, Step
@@ -136,6 +137,21 @@ def test_same_idempotency_key_does_not_spoil_the_transaction_around_it():
         other = submit_toy([["a"]], idempotency_key="order-2")
 
     assert set(Job.objects.values_list("pk", flat=True)) == {first.pk, other.pk}
+
+
+@pytest.mark.django_db
+def test_same_idempotency_key_in_another_workspace_is_another_job():
+    others = Workspace.objects.create(name="Others")
+    alice = User.objects.create_user("alice")
+    bob = User.objects.create_user("bob", workspace=others)
+
+    ours = submit_toy([["a"]], idempotency_key="order-1", created_by=alice)
+    theirs = submit_toy([["a"]], idempotency_key="order-1", created_by=bob)
+
+    assert ours.pk != theirs.pk
+    assert submit_toy([["a"]], idempotency_key="order-1", created_by=bob).pk == theirs.pk
+    assert submit_toy([["a"]], idempotency_key="order-1").pk == ours.pk
+    assert Job.objects.count() == 2
 
 
 @pytest.mark.django_db

@@ -8,6 +8,7 @@ import pytest
 from django.db.models.functions import Now
 
 from jobs import live
+from jobs.control import cancel_job, rerun_job
 from jobs.models import Event, Job, Status, Step
 from jobs.sweep import sweep
 from tests.jobs.rows import event_kinds, event_numbers, get_job, get_step
@@ -111,6 +112,23 @@ def test_worker_that_is_told_to_end_finishes_what_it_can_and_releases_the_rest(t
         wait_until(lambda: get_job(short).status == Status.COMPLETED)
         wait_until(lambda: get_step(long, "a").status == Status.RUNNING)
     assert get_step(long, "a").attempt == 1
+
+
+def test_running_step_of_a_cancelled_job_is_told_within_five_seconds(tmp_path, ledger):
+    options = {"a": {"params": {"until": "/nowhere"}}}
+    with running_worker(tmp_path, "worker", threads=2) as worker:
+        job = submit_toy([["a"], ["b"]], options=options, ledger=ledger)
+        kept = submit_toy([["a"]], options=options, ledger=ledger)
+        wait_until(lambda: len(runs(ledger)) == 2)  # both handlers are at work
+
+        cancel_job(job.pk, by="alice")
+
+        wait_until(lambda: get_step(job, "a").status == Status.CANCELLED, seconds=5)
+        assert event_kinds(job)[-2:] == ["job.cancelled", "step.stopped"]
+        assert get_step(kept, "a").status == Status.RUNNING
+        rerun_job(job.pk, "a", by="alice")
+        wait_until(lambda: runs(ledger)[str(job.pk), "a"] == 2)  # its thread is free again
+        assert worker.process.poll() is None
 
 
 def test_everything_finishes_though_the_broker_loses_its_memory(

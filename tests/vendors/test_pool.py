@@ -49,6 +49,17 @@ def test_least_recently_used_goes_first_and_the_never_used_before_it(vendor):
     assert order == ["never@vendor.example", "long-ago@vendor.example", "recent@vendor.example"]
 
 
+def test_preferred_account_goes_before_the_least_recently_used_while_it_is_free(vendor):
+    now = timezone.now()
+    new_account(vendor, "never")
+    recent = new_account(vendor, "recent", last_used_at=now)
+
+    first, second = new_job(), new_job()
+    assert pool.reserve_account(vendor, first.pk, prefer=recent.pk) == recent
+    other = pool.reserve_account(vendor, second.pk, prefer=recent.pk)
+    assert other.email == "never@vendor.example"
+
+
 def test_job_that_asks_again_gets_the_account_it_holds(vendor, account):
     new_account(vendor, "two")
     job = new_job()

@@ -5,14 +5,17 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db.models.functions import Now
 
 from jobs import live, steps
+from jobs.control import cancel_job, rerun_job
 from jobs.errors import BusinessError, TransientError
 from jobs.models import Job, Status, Step
 from jobs.statements import ClaimedStep
+from jobs.sweep import recover_expired
 from vendors import cart_queue, pool
 from vendors.cart_queue import CartRequest, decide_status, enqueue
-from vendors.errors import RequestRefused
+from vendors.errors import NoAccountFree, RequestRefused
 from vendors.models import AccountUsage, CartItem, QueueItem, VendorAccount
 
 URL = "https://vendor.example/product/1"
@@ -186,3 +189,77 @@ def test_item_without_an_account_waits_and_goes_on_when_one_is_free(
 )
 def test_item_has_the_documents_word_for_where_its_job_stands(job, step, status):
     assert decide_status(job, step) == status
+
+
+# --- What people do to the job ------------------------------------------------------------------
+
+
+def test_cancelled_item_has_failed_and_frees_its_account_once_its_browser_has_stopped(
+    vendor, account
+):
+    item = queued(vendor)
+    second = reserve(item)
+
+    cancel_job(item.job_id, by="alice", reason="Ordered by hand")
+
+    assert state(item) == ("failed", 1, "cancelled")
+    assert item.error_message == "Cancelled by alice: Ordered by hand"
+    assert VendorAccount.objects.get().held_by_id == item.job_id
+    with pytest.raises(NoAccountFree):
+        pool.reserve_account(vendor, queued(vendor).job_id)
+
+    steps.stop(second)
+
+    assert VendorAccount.objects.get().held_by is None
+    assert state(item) == ("failed", 1, "cancelled")
+
+
+def test_account_of_a_cancelled_item_whose_worker_died_is_free_after_its_lease(vendor, account):
+    item, next_item = queued(vendor), queued(vendor)
+    reserve(item)
+    cancel_job(item.job_id, by="alice")
+    Step.objects.filter(status=Status.RUNNING).update(lease_expires_at=Now() - timedelta(hours=1))
+
+    recover_expired()
+
+    assert pool.reserve_account(vendor, next_item.job_id) == account
+
+
+def test_cancelled_item_that_had_not_begun_has_failed(vendor, account):
+    item = queued(vendor)
+
+    cancel_job(item.job_id, by="alice")
+
+    assert state(item) == ("failed", 0, "cancelled")
+
+
+@pytest.mark.parametrize("from_step", ["reserve_account", "add_to_cart"])
+def test_item_whose_job_runs_again_is_pending_with_nothing_held_against_it(
+    from_step, vendor, account
+):
+    item = queued(vendor, product_data={"quantity": 2})
+    steps.fail(reserve(item), BusinessError("captcha", "A captcha."), becomes=Status.MANUAL)
+    assert state(item) == ("manual_required", 1, "captcha")
+
+    rerun_job(item.job_id, from_step, by="alice")
+
+    assert state(item)[::2] == ("pending", "")
+    assert (item.error_message, item.completed_at) == (None, None)
+    second = reserve(item) if from_step == "reserve_account" else claim()
+    assert state(item) == ("processing", 1, "")
+    steps.complete(second, added(account), **RUN)
+    assert state(item) == ("completed", 1, "")
+    assert VendorAccount.objects.get().held_by is None
+
+
+def test_completed_item_that_runs_again_keeps_one_cart_line(vendor, account):
+    item = queued(vendor, product_data={"quantity": 2})
+    steps.complete(reserve(item), added(account), **RUN)
+    rerun_job(item.job_id, "add_to_cart", by="alice")
+    assert state(item) == ("pending", 0, "")
+    assert item.completed_at is None
+
+    steps.complete(claim(), added(account), **RUN)
+
+    assert state(item) == ("completed", 1, "")
+    assert CartItem.objects.get().queue_item == item

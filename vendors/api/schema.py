@@ -1,9 +1,8 @@
 """The OpenAPI side of the views: summaries, refusals, and the PRD's own examples."""
 
-from typing import Any
+from drf_spectacular.utils import extend_schema
 
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
-
+from accounts.api.schema import ADMINS_ONLY, UNAUTHENTICATED, refused, request, response
 from vendors.api.serializers import (
     AccountListSerializer,
     AccountQuerySerializer,
@@ -12,7 +11,6 @@ from vendors.api.serializers import (
     CartStatusSerializer,
     NewAccountSerializer,
     QueuedSerializer,
-    RefusalSerializer,
     VendorListSerializer,
     VendorSerializer,
 )
@@ -22,56 +20,16 @@ ITEM = "0198c0de-7a11-7000-8000-0000000017e4"
 ACCOUNT = "0198c0de-7a11-7000-8000-00000000acc1"
 
 
-def refused(description: str, *examples: tuple[str, str]) -> OpenApiResponse:
-    return OpenApiResponse(
-        RefusalSerializer,
-        description,
-        examples=[
-            OpenApiExample(code, {"success": False, "error": sentence, "code": code})
-            for code, sentence in examples
-        ],
-    )
-
-
 INVALID_VENDOR = (
     "INVALID_VENDOR",
     "Invalid vendor_id: there is no such vendor. GET /api/admin/vendors lists them.",
 )
-UNAUTHENTICATED = {
-    401: refused(
-        "Nobody, or nobody known.",
-        (
-            "NOT_AUTHENTICATED",
-            'Say who calls: send the header "Authorization: token KEY:SECRET", or a token of '
-            '/api/token as "Authorization: Bearer TOKEN".',
-        ),
-    )
-}
-ADMINS_ONLY = {
-    **UNAUTHENTICATED,
-    403: refused(
-        "Not an admin.",
-        (
-            "FORBIDDEN",
-            "This needs the admin role: call with a key made by create_api_key --admin, or as a "
-            "staff user.",
-        ),
-    ),
-}
 NOT_FOUND = {
     404: refused(
         "Nothing has this id.",
         ("NOT_FOUND", f"There is nothing at /api/cart/status/{ITEM}; check the id."),
     )
 }
-
-
-def request(value: Any, name: str = "Request") -> OpenApiExample:
-    return OpenApiExample(name, value, request_only=True)
-
-
-def response(value: Any, name: str = "Response") -> OpenApiExample:
-    return OpenApiExample(name, value, response_only=True)
 
 
 cart_add = extend_schema(

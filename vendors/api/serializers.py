@@ -200,12 +200,3 @@ class AccountListSerializer(serializers.Serializer[Any]):
     total = serializers.IntegerField()
     page = serializers.IntegerField()
     limit = serializers.IntegerField()
-
-
-class RefusalSerializer(serializers.Serializer[Any]):
-    success = serializers.BooleanField(default=False)
-    error = serializers.CharField(help_text="What is wrong, and what to do.")
-    code = serializers.CharField(help_text="Stable: for programs.")
-    fields = serializers.DictField(  # type: ignore[assignment]  # DRF's metaclass takes it away
-        child=serializers.CharField(), required=False, help_text="Every field's sentence."
-    )

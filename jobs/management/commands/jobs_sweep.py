@@ -1,13 +1,21 @@
+import signal
+import sys
 import time
 from contextlib import suppress
 from typing import Any
 
 import structlog
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import OperationalError, close_old_connections
 from kombu.exceptions import OperationalError as BrokerError
 
+from jobs.archive import DailyArchive
+from jobs.models import Process
+from jobs.processes import Heart
 from jobs.sweep import Swept, seconds_until_due, sweep
+from jobs.tally import tally
+from jobs.webhooks.sending import BackgroundSender
 
 log = structlog.get_logger(__name__)
 
@@ -26,8 +34,16 @@ class Command(BaseCommand):
             self.stdout.write(_summary(sweep()))
             return
         log.info("scheduler_started")
-        while True:
-            time.sleep(_sweep_and_pause())
+        webhooks = BackgroundSender(allow_private=settings.WEBHOOKS_ALLOW_PRIVATE)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+        heart, archive = Heart(Process.Kind.SCHEDULER), DailyArchive()
+        try:
+            while True:
+                heart.beat_if_due()
+                time.sleep(min(_sweep_and_pause(), _archive_and_pause(archive)))
+        finally:
+            webhooks.stop()
+            heart.end()
 
     def run_from_argv(self, argv: list[str]) -> None:
         with suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
@@ -39,6 +55,7 @@ def _sweep_and_pause() -> float:
     is waited for: the sweep is what mends their absence."""
     try:
         swept = sweep()
+        _count(swept)
         if swept != Swept():
             log.info("swept", due=swept.due, recovered=swept.recovered, woken=swept.woken)
         next_due = seconds_until_due()
@@ -50,6 +67,24 @@ def _sweep_and_pause() -> float:
     if next_due is None:
         return LONGEST_PAUSE_SECONDS
     return min(max(next_due, SHORTEST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+
+
+def _archive_and_pause(archive: DailyArchive) -> float:
+    """A batch of the day's archiving, between two sweeps: it is never what a due step waits for."""
+    try:
+        return SHORTEST_PAUSE_SECONDS if archive.work() else LONGEST_PAUSE_SECONDS
+    except (OperationalError, OSError) as error:
+        log.warning("archiving_failed", error=repr(error))
+        return LONGEST_PAUSE_SECONDS
+    finally:
+        close_old_connections()
+
+
+def _count(swept: Swept) -> None:
+    tally.count("sweeps")
+    tally.count("steps_made_due", swept.due)
+    tally.count("steps_recovered", swept.recovered)
+    tally.count("workers_woken", swept.woken)
 
 
 def _summary(swept: Swept) -> str:

@@ -3,7 +3,16 @@
 import { connect } from "./connection.js";
 import { clone, part, readJson, reconcile, setAttribute, setLink, setText } from "./dom.js";
 import { sentence } from "./event_sentences.js";
+import {
+  askToCancel,
+  askToRunAgain,
+  canCancel,
+  canRunAgain,
+  canRunAgainFrom,
+} from "./job_control.js";
 import { apply, fromSnapshot } from "./job_state.js";
+import { drawWaits } from "./job_waits.js";
+import { watchReasons } from "./job_why.js";
 import { FINISHED, label, showBadge, showBar, showMark } from "./status.js";
 import {
   between,
@@ -24,8 +33,11 @@ const snapshot = readJson("snapshot");
 
 let state = fromSnapshot(snapshot);
 let isDrawing = false;
+let reasons = new Map(); // why a step does not start, by its id
 
 setServerTime(snapshot.at);
+part(head, "cancel").onclick = () => askToCancel(head.dataset.id);
+part(head, "again").onclick = () => askToRunAgain(head.dataset.id);
 draw();
 
 const socket = connect(
@@ -36,8 +48,19 @@ const socket = connect(
     state = result.state;
     if (result.hasGap) socket.send({ type: "resume", after: state.number });
     drawSoon();
+    askWhy();
   },
 );
+
+const askWhy = watchReasons(head.dataset.id, hasIdleSteps, (found) => {
+  reasons = found;
+  drawSoon();
+});
+
+function hasIdleSteps() {
+  if (FINISHED.has(state.job.status)) return false;
+  return [...state.steps.values()].some((step) => step.status === "ready" || step.status === "waiting");
+}
 
 // A burst of messages is drawn once. Not by animation frames alone: a hidden tab has none.
 function drawSoon() {
@@ -72,8 +95,11 @@ function drawHead() {
   } else if (job.started_at) {
     tick(time, () => `Running for ${formatDuration(since(job.started_at))}`);
   } else {
-    tick(time, () => `In the queue for ${formatDuration(since(job.created_at))}`);
+    const ready = [...state.steps.values()].find((step) => step.status === "ready");
+    tick(time, () => `In the queue for ${formatDuration(since(ready?.due_at ?? job.created_at))}`);
   }
+  part(head, "cancel").hidden = !canCancel(state);
+  part(head, "again").hidden = !canRunAgain(state);
   const running = [...state.steps.values()].find((step) => step.status === "running");
   setText(part(head, "phase"), running ? running.phase || running.title : "");
   setText(part(head, "spoken"), `${label(job.status)}. ${running?.title ?? ""}`);
@@ -85,11 +111,13 @@ function drawTrouble() {
   const { job, subject } = state;
   const box = document.getElementById("trouble");
   const isManual = job.status === "manual";
+  const isCancelled = job.status === "cancelled";
   box.hidden = !job.error || !FINISHED.has(job.status);
   if (box.hidden) return;
-  setAttribute(box, "data-tone", isManual ? "orange" : "red");
-  setText(part(box, "symbol"), isManual ? "front_hand" : "error");
-  setText(part(box, "heading"), isManual ? "A person has to take over" : "This did not work");
+  setAttribute(box, "data-tone", isManual ? "orange" : isCancelled ? "gray" : "red");
+  setText(part(box, "symbol"), isManual ? "front_hand" : isCancelled ? "do_not_disturb_on" : "error");
+  const headings = { manual: "A person has to take over", cancelled: "This was cancelled" };
+  setText(part(box, "heading"), headings[job.status] ?? "This did not work");
   setText(part(box, "message"), job.error.message);
   setText(part(box, "advice"), subject?.advice ?? "");
   setText(part(box, "code"), job.error.code);
@@ -129,7 +157,11 @@ function drawStep(element, step) {
   const bar = part(element, "bar");
   bar.hidden = step.status !== "running" || step.progress === 0;
   showBar(bar, { percent: step.progress, status: step.status, name: `Progress of ${step.title}` });
+  drawWaits(part(element, "waits"), step, head.dataset.id);
   setText(part(element, "error"), step.error?.message ?? "");
+  const again = part(element, "again");
+  again.hidden = !canRunAgainFrom(step, state);
+  again.onclick = () => askToRunAgain(head.dataset.id, step);
 }
 
 function drawStepTime(time, step) {
@@ -147,16 +179,22 @@ function drawStepTime(time, step) {
 }
 
 function drawStepNote(note, step) {
-  if (step.status === "waiting" && step.due_at) {
+  const isIdle = step.status === "ready" || step.status === "waiting";
+  const reason = isIdle && !step.waits?.length ? reasons.get(step.id) : null;
+  // What it was retried or postponed for stands below it, and in the timeline.
+  const why = reason && !["retry", "postponed"].includes(reason.code) ? reason.sentence : "";
+  if (step.status === "waiting" && step.due_at && !step.waits?.length) {
     tick(note, () => {
       const left = until(step.due_at);
       const what = step.error ? "Tries again" : "Goes on";
-      return left < 1000 ? `${what} now` : `${what} in ${formatDuration(left)}`;
+      const when = left < 1000 ? `${what} now` : `${what} in ${formatDuration(left)}`;
+      return why ? `${why} ${when}` : when;
     });
     return;
   }
   stopTicking(note);
-  const words = { ready: "Waiting for a free worker", cancelled: "Not needed any more" };
+  if (why) return setText(note, why);
+  const words = { ready: "Waiting for a free worker", cancelled: step.started_at ? "Stopped" : "Not needed any more" };
   setText(note, step.phase || (words[step.status] ?? ""));
 }
 

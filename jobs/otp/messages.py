@@ -21,7 +21,7 @@ from jobs.errors import InvalidAnswer, WaitClosed
 from jobs.models import InboundMessage, InboundSource, OtpRequest, OtpRule
 from jobs.otp import requests
 from jobs.otp.matching import Asking, AskPerson, Decision, Give, decide_request
-from jobs.otp.parsing import CODE, MAX_TEXT, Reading, read_message
+from jobs.otp.parsing import MAX_TEXT, Reading, read_message
 
 log = structlog.get_logger(__name__)
 
@@ -36,13 +36,16 @@ Status = InboundMessage.Status
 
 @dataclass(frozen=True)
 class Inbound:
-    """A message as a source hands it over. `external_id`: the source's own, if it has one."""
+    """A message as a source hands it over. `external_id`: the source's own, if it has one;
+    `service` and `context`: what the source knows of it beside its text."""
 
     sender: str
     text: str
     recipient: str = ""
     external_id: str | None = None
     sent_at: datetime | None = None
+    service: str = ""
+    context: str = ""
 
 
 def receive(
@@ -68,7 +71,11 @@ def receive(
             return repeated
         rules = list(OtpRule.objects.filter(workspace_id=workspace_id))
         reading = read_message(inbound.text, inbound.sender, rules)
-        message.service = reading.service or ""
+        if inbound.service:
+            reading = replace(reading, service=inbound.service)
+        if inbound.context:
+            reading = replace(reading, context=inbound.context)
+        message.service = (reading.service or "")[:100]
         message.context = (reading.context or "")[:100]
         message.text = inbound.text[:MAX_TEXT] if reading.codes else None
         message.code = reading.codes[0] if len(reading.codes) == 1 else None
@@ -142,26 +149,27 @@ def take_kept_message(opened: list[OtpRequest]) -> bool:
     return False
 
 
-def assign(message: InboundMessage, request_id: uuid.UUID, code: str, by: User) -> None:
-    """A person says which request an unclear message is for, and which of its numbers is the code.
-
-    Raises InvalidAnswer or WaitClosed; then nothing changed.
+def assign(
+    message: InboundMessage, request_id: uuid.UUID, by: User, *, code: str | None = None
+) -> None:
+    """A person says which request an unclear message is for, and which of its numbers is the code
+    if there are several. Raises InvalidAnswer or WaitClosed; then nothing changed.
     """
-    code = code.strip().replace(" ", "")
-    if not CODE.fullmatch(code):
-        raise InvalidAnswer("A code has 3 to 12 digits or letters.")
     with transaction.atomic():
         waits.lock_topics([requests.topic(message.workspace_id)])
         message.refresh_from_db()
         if message.status not in (Status.UNCLEAR, Status.KEPT):
             raise WaitClosed("Somebody has dealt with this message already.")
-        request = OtpRequest.objects.filter(
-            pk=request_id, workspace_id=message.workspace_id
-        ).first()
-        who = f"{by.get_username()} chose the code."
-        if request is None or not requests.give_code(request.pk, code, message=who, by=by):
+        chosen = requests.cleaned(code) if code else message.code
+        if chosen is None:
+            raise InvalidAnswer(
+                "Several numbers of the message may be the code: type the right one."
+            )
+        ours = OtpRequest.objects.filter(pk=request_id, workspace_id=message.workspace_id)
+        said = f"{by.get_username()} chose the code."
+        if not ours.exists() or not requests.give_code(request_id, chosen, message=said, by=by):
             raise WaitClosed("This code is not waited for any more. Look at the job again.")
-        message.status, message.given_to = Status.GIVEN, request
+        message.status, message.given_to_id = Status.GIVEN, request_id
         message.text = message.code = None
         message.save()
 

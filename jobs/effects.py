@@ -1,0 +1,204 @@
+"""Effects: acts that must not happen twice (pay, redeem, add to a cart).
+
+The intent is committed before the act, under a key that is unique in the workspace; the outcome is
+committed after it. A later attempt that finds an intent without an outcome *reconciles*: it looks
+at the site. Confirmed, absent, or unknown; what is unknown goes to a person, and nothing
+irreversible is ever repeated blind.
+"""
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.postgres.functions import TransactionNow
+from django.db import transaction
+
+from accounts.models import User
+from jobs import control, live, steps
+from jobs.errors import Becomes, BusinessError, NotPossible, TransientError
+from jobs.events import NewEvent, append_events
+from jobs.models import Effect, Job, Step
+from jobs.models import Status as JobStatus
+from jobs.statements import ClaimedStep
+
+Status = Effect.Status
+
+
+@dataclass(frozen=True)
+class Happened:
+    """The site shows that the act took effect."""
+
+    result: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class DidNotHappen:
+    """The site shows that it did not, and no longer will."""
+
+
+@dataclass(frozen=True)
+class CannotTell:
+    """Neither can be said. `reason` is for the person who decides."""
+
+    reason: str
+
+
+Finding = Happened | DidNotHappen | CannotTell
+
+
+class UnknownOutcome(BusinessError):
+    """Raised by `perform`: a person has to say whether the act took effect."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__("unknown_outcome", sentence, Becomes.MANUAL)
+
+
+class EffectTaken(BusinessError):
+    """Raised by `begin`: the act is another job's, which has done it or may have."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__("effect_taken", sentence, Becomes.MANUAL)
+
+
+class NotDone(TransientError):
+    """Raised by an act that failed before it could have taken effect: it may simply be repeated."""
+
+
+def perform(
+    step: ClaimedStep,
+    key: str,
+    *,
+    title: str,
+    intent: Mapping[str, Any],
+    act: Callable[[], Mapping[str, Any]],
+    reconcile: Callable[[Effect], Finding],
+) -> Mapping[str, Any]:
+    """The result of the act, which is carried out at most once whoever asks and how often.
+
+    `act` is called with the intent committed. What it raises leaves the outcome open, to be
+    reconciled by the next attempt; except NotDone. `reconcile` looks at the site, changes nothing,
+    and may itself raise. Raises UnknownOutcome, EffectTaken or LeaseLost.
+    """
+    effect, is_new = begin(step, key, title=title, intent=intent)
+    if not is_new:
+        if effect.status in (Status.INTENDED, Status.UNKNOWN):
+            settle(step, effect, reconcile(effect))
+        if effect.status == Status.UNKNOWN:
+            raise UnknownOutcome(f"{effect.title}: {effect.reason}")
+        if effect.status == Status.CONFIRMED:
+            return dict(effect.result or {})
+        begin_again(step, effect)
+    try:
+        result = act()
+    except NotDone:
+        settle(step, effect, DidNotHappen())
+        raise
+    settle(step, effect, Happened(result))
+    return result
+
+
+# ---- the parts of it, for acts in the middle of a flow ------------------------------------------
+
+
+def begin(
+    step: ClaimedStep, key: str, *, title: str, intent: Mapping[str, Any]
+) -> tuple[Effect, bool]:
+    """The effect of this key and whether it is new. A new one's intent is committed on return.
+
+    Raises EffectTaken if another job has it: then it is not ours to do.
+    """
+    with transaction.atomic(durable=True):
+        job, _ = _lock(step)
+        rows = Effect.objects.select_for_update(no_key=True, of=("self",))
+        known = rows.filter(workspace=job.workspace_id, key=key).first()
+        if known is None:
+            effect = Effect.objects.create(
+                workspace=job.workspace,
+                job=job,
+                step_id=step.id,
+                key=key,
+                title=title[:300],
+                intent=dict(intent),
+            )
+            _tell(job, effect, f"{effect.title}: about to be done")
+            return effect, True
+        if known.status == Status.ABSENT:
+            known.job, known.step_id = job, step.id  # whoever tried it before has not done it
+            known.save(update_fields=["job", "step_id"])
+    if known.step_id != step.id:
+        raise EffectTaken(
+            f"“{known.title}” was begun by another job already ({known.job_id}); it is not done "
+            "twice. Look there."
+        )
+    return known, False
+
+
+def begin_again(step: ClaimedStep, effect: Effect) -> None:
+    """The effect is absent: the act may be tried once more. Committed on return."""
+    with transaction.atomic(durable=True):
+        job, _ = _lock(step)
+        effect.status, effect.result, effect.settled_at = Status.INTENDED, None, None
+        effect.tries += 1
+        effect.save(update_fields=["status", "result", "settled_at", "tries"])
+        _tell(job, effect, f"{effect.title}: about to be done again")
+
+
+def settle(step: ClaimedStep, effect: Effect, finding: Finding) -> None:
+    """Writes what is known of the act now."""
+    with transaction.atomic(durable=True):
+        job, _ = _lock(step)
+        match finding:
+            case Happened(result):
+                effect.status, effect.result = Status.CONFIRMED, dict(result)
+                message = f"{effect.title}: done"
+            case DidNotHappen():
+                effect.status = Status.ABSENT
+                message = f"{effect.title}: did not take effect"
+            case CannotTell(reason):
+                effect.status, effect.reason = Status.UNKNOWN, reason[:500]
+                message = f"{effect.title}: {reason}"
+        effect.settled_at = TransactionNow()
+        effect.save(update_fields=["status", "result", "reason", "settled_at"])
+        _tell(job, effect, message)
+
+
+def _lock(step: ClaimedStep) -> tuple[Job, Any]:
+    """The locks that a claimed step's writes need. Raises LeaseLost."""
+    steps.lock_step(step)
+    return steps.lock_job(step.job_id)
+
+
+def _tell(job: Job, effect: Effect, message: str) -> None:
+    append_events(job, [NewEvent(f"effect.{effect.status}", message, effect.step_id)])
+    live.job_changed(job.pk)
+
+
+# ---- a person's decision ------------------------------------------------------------------------
+
+
+def decide(effect_id: uuid.UUID, *, happened: bool, by: User) -> Job:
+    """A person says whether an unknown act took effect; a job that waited for that goes on.
+
+    Raises NotPossible when it is not unknown any more; then nothing changed.
+    """
+    with transaction.atomic():
+        effect = Effect.objects.get(pk=effect_id)
+        rows = Step.objects.filter(job_id=effect.job_id).order_by("stage", "position")
+        list(rows.select_for_update(no_key=True, of=("self",)))
+        job, _ = steps.lock_job(effect.job_id)
+        effect.refresh_from_db()
+        if effect.status != Status.UNKNOWN:
+            raise NotPossible(
+                "effect_is_settled",
+                f"“{effect.title}” is settled already: {effect.get_status_display().lower()}.",
+            )
+        effect.status = Status.CONFIRMED if happened else Status.ABSENT
+        effect.result = {"settled_by_hand": True} if happened else None
+        effect.settled_by, effect.settled_at = by, TransactionNow()
+        effect.save(update_fields=["status", "result", "settled_by", "settled_at"])
+        said = "it happened" if happened else "it did not happen"
+        _tell(job, effect, f"{effect.title}: {said}, says {by.get_username()}")
+        if job.status == JobStatus.MANUAL:
+            job = control.resume_job(job.pk, by=by.get_username())
+    return job

@@ -1,0 +1,9 @@
+from jobs.bulk import Action
+from jobs.management.bulk_command import BulkCommand
+
+
+class Command(BulkCommand):
+    help = "Let jobs that are with a person go on where they stood, by ids or by a filter."
+    action = Action.RESUME
+    imperative = "Let go on"
+    participle = "going on"

@@ -1,0 +1,70 @@
+"""Acts that must not happen twice, each under a key of its own. `effects.py` writes these."""
+
+from __future__ import annotations
+
+import pgtrigger
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+from uuid_utils.compat import uuid7
+
+from accounts.models import Workspace
+from jobs.models.engine import Job, Step
+
+
+class Effect(models.Model):
+    """An intent that was committed before its act, and what is known of the act since."""
+
+    class Status(models.TextChoices):
+        INTENDED = "intended", "Intended"
+        CONFIRMED = "confirmed", "It happened"
+        ABSENT = "absent", "It did not happen"
+        UNKNOWN = "unknown", "Unknown: a person decides"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    workspace = models.ForeignKey(
+        Workspace, on_delete=models.PROTECT, related_name="+", db_index=False
+    )
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="effects")
+    step = models.ForeignKey(Step, on_delete=models.CASCADE, related_name="effects", db_index=False)
+    key = models.CharField(max_length=200, help_text="What makes it the same act.")
+    title = models.CharField(max_length=300, help_text="What is done, for people.")
+    intent = models.JSONField(default=dict, help_text="What to look for afterwards. No secrets.")
+    status = models.CharField(max_length=16, choices=Status, default=Status.INTENDED)
+    result = models.JSONField(null=True)
+    reason = models.CharField(max_length=500, blank=True, help_text="Why it is not known.")
+    tries = models.PositiveSmallIntegerField(default=1, help_text="How often it was intended.")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    settled_at = models.DateTimeField(null=True)
+    settled_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(fields=["workspace", "key"], name="effect_once"),
+        ]
+        indexes = [
+            models.Index(
+                fields=["workspace", "id"], condition=Q(status="unknown"), name="effect_unknown"
+            )
+        ]
+        triggers = [
+            pgtrigger.FSM(
+                name="effect_status",
+                field="status",
+                transitions=[
+                    ("intended", "confirmed"),
+                    ("intended", "absent"),
+                    ("intended", "unknown"),
+                    ("unknown", "confirmed"),
+                    ("unknown", "absent"),
+                    ("absent", "intended"),
+                ],
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.title
