@@ -147,15 +147,19 @@ def decide_status(job: Status, step: Status) -> QueueItem.Status:
 
 def _record_cart_item(item: QueueItem, output: Mapping[str, Any]) -> None:
     # A job that was run again finds the line of its former run.
-    CartItem.objects.update_or_create(
+    line = CartItem(
+        user_id=item.user_id,
+        vendor_account_id=output["account"],
         queue_item=item,
-        defaults={
-            "user_id": item.user_id,
-            "vendor_account_id": output["account"],
-            "product_url": item.product_url,
-            "product_name": item.product_name,
-            "quantity": output["quantity"],
-        },
+        product_url=item.product_url,
+        product_name=item.product_name,
+        quantity=output["quantity"],
+    )
+    CartItem.objects.bulk_create(
+        [line],
+        update_conflicts=True,
+        unique_fields=["queue_item"],
+        update_fields=["vendor_account", "product_name", "quantity"],
     )
     pool.count_use(output["account"])
 
