@@ -262,7 +262,13 @@ UNFOLD = {
                         "link": reverse_lazy("vendors:queue"),
                     },
                     {"title": "Inbox", "icon": "inbox", "link": reverse_lazy("jobs:inbox")},
-                    {"title": "Jobs", "icon": "conveyor_belt", "link": reverse_lazy("jobs:list")},
+                    {
+                        "title": "Jobs",
+                        "icon": "conveyor_belt",
+                        "link": reverse_lazy("jobs:list"),
+                        # Else it would light up on every /admin/jobs/ page as well.
+                        "active": lambda request: request.path.startswith("/jobs/"),
+                    },
                     {
                         "title": "Limits and pauses",
                         "icon": "traffic",

@@ -85,7 +85,10 @@ def perform(
         if effect.status in (Status.INTENDED, Status.UNKNOWN):
             settle(step, effect, reconcile(effect))
         if effect.status == Status.UNKNOWN:
-            raise UnknownOutcome(f"{effect.title}: {effect.reason}")
+            raise UnknownOutcome(
+                f"{effect.title}: {effect.reason} Look there, and say in the inbox whether it "
+                "happened."
+            )
         if effect.status == Status.CONFIRMED:
             return dict(effect.result or {})
         begin_again(step, effect)
