@@ -88,6 +88,7 @@ class OtpRequest(models.Model):
                     ("received", "requested"),
                     ("received", "failed"),
                     ("received", "expired"),
+                    ("verified", "requested"),  # the step runs once more
                     ("failed", "requested"),
                     ("expired", "requested"),
                 ],

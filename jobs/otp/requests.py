@@ -98,6 +98,8 @@ def _open_request(wait: Wait, now: datetime) -> OtpRequest:
     elif earlier.status != OtpRequest.Status.FAILED:
         # The site is asked for a new code: what came for the last one is no good any more.
         request.not_before = now
+    if request.attempts_count >= request.max_attempts:
+        request.attempts_count = 0  # a person has had the step run once more
     request.requested_at, request.timeout_at = now, wait.deadline_at
     request.received_at = request.otp_value = None
     request.status = WAITING

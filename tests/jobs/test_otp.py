@@ -7,6 +7,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.models import FIRST_WORKSPACE, User, Workspace
+from jobs.control import rerun_job
 from jobs.errors import InvalidAnswer, WaitClosed
 from jobs.models import Event, InboundMessage, OtpRequest, OtpRule, Status, Step, Wait
 from jobs.otp import messages
@@ -346,6 +347,26 @@ def test_a_worker_lost_with_the_code_in_hand_has_it_again():
     make_due_ready()
     run_all()
 
+    assert get_job(job).status == Status.COMPLETED
+
+
+@pytest.mark.parametrize("codes", [[GOOD], ["111111", "222222", "333333"]])
+@pytest.mark.django_db
+def test_a_step_that_is_run_again_asks_for_codes_anew(codes):
+    job = start()
+    for code in codes:
+        sms(f"Your OTP is {code}")
+        run_all()
+    TYPED.clear()
+
+    rerun_job(job.pk, "a", by="alice")
+    run_all()
+    assert (request_of(job).status, TYPED) == ("requested", [])
+    for number, code in enumerate(("444444", GOOD)):
+        sms(f"Your OTP is {code}", external_id=str(number))
+        run_all()
+
+    assert TYPED == ["444444", GOOD]
     assert get_job(job).status == Status.COMPLETED
 
 
