@@ -16,7 +16,17 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Count, F, ProtectedError, Q, QuerySet, RestrictedError, Sum
+from django.db.models import (
+    Count,
+    Exists,
+    F,
+    OuterRef,
+    ProtectedError,
+    Q,
+    QuerySet,
+    RestrictedError,
+    Sum,
+)
 from django.db.models.functions import Coalesce, Now
 
 from jobs.events import event_state, job_state, step_state, with_open_waits
@@ -25,8 +35,11 @@ from jobs.models import (
     ArchivedJob,
     ArchiveRun,
     Artifact,
+    Effect,
     Event,
+    InboundMessage,
     Job,
+    Signal,
     Status,
     Step,
 )
@@ -64,7 +77,10 @@ def retention() -> timedelta:
 
 
 def old_jobs(age: timedelta) -> QuerySet[Job]:
-    return Job.objects.filter(status__in=FINISHED, finished_at__lt=Now() - age)
+    """Those that nobody needs any more; a job whose act is not settled still waits for a person."""
+    unsettled = Effect.objects.filter(job=OuterRef("pk"), status=Effect.Status.UNKNOWN)
+    old = Job.objects.filter(status__in=FINISHED, finished_at__lt=Now() - age)
+    return old.exclude(Exists(unsettled))
 
 
 def plan_archive(age: timedelta) -> Plan:
@@ -87,6 +103,8 @@ def archive_batch(
     """Archives up to BATCH jobs that finished longer ago than `age`, and after `after`, and deletes
     up to BATCH artifacts whose time is over. `note` is called in the transaction of the jobs."""
     artifacts = delete_artifacts(Artifact.objects.filter(expires_at__lt=Now()))
+    delete_old(Signal.objects.filter(expires_at__lt=Now() - age))
+    delete_old(InboundMessage.objects.filter(received_at__lt=Now() - age))
     old = old_jobs(age)
     if after:
         old = old.filter(finished_at__gt=after)
@@ -102,6 +120,12 @@ def archive_batch(
         if note:
             note(done)
     return done
+
+
+def delete_old(rows: QuerySet[Any]) -> None:
+    """Deletes these, BATCH by BATCH: each is a transaction of its own."""
+    while ids := list(rows.values_list("pk", flat=True)[:BATCH]):
+        rows.model._default_manager.filter(pk__in=ids).delete()
 
 
 def delete_artifacts(artifacts: QuerySet[Artifact]) -> int:

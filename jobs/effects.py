@@ -131,8 +131,8 @@ def begin(
             known.save(update_fields=["job", "step_id"])
     if known.step_id != step.id:
         raise EffectTaken(
-            f"“{known.title}” was begun by another job already ({known.job_id}); it is not done "
-            "twice. Look there."
+            f"“{known.title}” was begun by another job already "
+            f"({known.job_id or 'which is archived'}); it is not done twice. Look there."
         )
     return known, False
 
@@ -187,6 +187,7 @@ def decide(effect_id: uuid.UUID, *, happened: bool, by: User) -> Job:
     """
     with transaction.atomic():
         effect = Effect.objects.get(pk=effect_id)
+        assert effect.job_id  # a job is archived only once its effects are settled
         rows = Step.objects.filter(job_id=effect.job_id).order_by("stage", "position")
         list(rows.select_for_update(no_key=True, of=("self",)))
         job, _ = steps.lock_job(effect.job_id)

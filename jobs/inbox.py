@@ -80,4 +80,5 @@ def _undecided_messages(user: User) -> list[dict[str, Any]]:
 
 
 def _job(row: Wait | Effect) -> dict[str, str]:
+    assert row.job  # that of an unsettled effect is not archived
     return {"title": row.job.title, "url": reverse("jobs:detail", args=[row.job_id])}

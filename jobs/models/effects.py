@@ -14,7 +14,8 @@ from jobs.models.engine import Job, Step
 
 
 class Effect(models.Model):
-    """An intent that was committed before its act, and what is known of the act since."""
+    """An intent that was committed before its act, and what is known of the act since. It outlives
+    its job: a key is good for ever."""
 
     class Status(models.TextChoices):
         INTENDED = "intended", "Intended"
@@ -26,8 +27,8 @@ class Effect(models.Model):
     workspace = models.ForeignKey(
         Workspace, on_delete=models.PROTECT, related_name="+", db_index=False
     )
-    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="effects")
-    step = models.ForeignKey(Step, on_delete=models.CASCADE, related_name="effects", db_index=False)
+    job = models.ForeignKey(Job, null=True, on_delete=models.SET_NULL, related_name="effects")
+    step = models.ForeignKey(Step, null=True, on_delete=models.SET_NULL, related_name="effects")
     key = models.CharField(max_length=200, help_text="What makes it the same act.")
     title = models.CharField(max_length=300, help_text="What is done, for people.")
     intent = models.JSONField(default=dict, help_text="What to look for afterwards. No secrets.")

@@ -13,13 +13,25 @@ from django.db.models import ProtectedError
 from django.db.models.functions import Now
 from django.test import Client
 
-from accounts.models import User
-from jobs import archive, steps
+from accounts.models import FIRST_WORKSPACE, User
+from jobs import archive, effects, steps
 from jobs.archive import DailyArchive, archive_all, archive_batch
 from jobs.errors import BusinessError
 from jobs.events import read_events
-from jobs.models import ArchivedJob, ArchiveRun, Artifact, Event, Job, Step
+from jobs.models import (
+    ArchivedJob,
+    ArchiveRun,
+    Artifact,
+    Effect,
+    Event,
+    InboundMessage,
+    Job,
+    Signal,
+    Step,
+)
+from jobs.otp.messages import Inbound, receive
 from jobs.runner import runner
+from jobs.waits import send_signal
 from tests.jobs.rivals import elsewhere, just_before
 from tests.jobs.rows import all_rows
 from tests.jobs.workers import running_scheduler
@@ -155,6 +167,59 @@ def test_queue_item_and_account_of_an_archived_job_stay_and_let_go_of_it():
     item.refresh_from_db()
     account.refresh_from_db()
     assert (item.status, item.job, account.held_by) == ("completed", None, None)
+
+
+def effect_of(job, status):
+    return Effect.objects.create(
+        workspace=job.workspace,
+        job=job,
+        step=job.steps.first(),
+        key=f"pay:{job.pk}",
+        title="Pay",
+        status=status,
+    )
+
+
+@pytest.mark.django_db
+def test_what_an_archived_job_has_done_is_never_done_again():
+    effect = effect_of(finished(), Effect.Status.CONFIRMED)
+    archive_now()
+    again = submit_toy([["a"]])
+    claimed = steps.claim_next(["steps"], worker="one")
+
+    with pytest.raises(effects.EffectTaken, match="which is archived"):
+        effects.begin(claimed, effect.key, title="Pay", intent={})
+
+    assert Effect.objects.get().status == "confirmed"
+    assert again.effects.count() == 0
+
+
+@pytest.mark.django_db
+def test_job_with_an_act_that_nobody_has_settled_stays():
+    job = finished()
+    effect = effect_of(job, Effect.Status.UNKNOWN)
+
+    assert sum(archive_now()) == 0
+
+    effect.status = Effect.Status.CONFIRMED
+    effect.save()
+    assert sum(archive_now()) == 1
+
+
+@pytest.mark.django_db
+def test_old_signals_and_messages_are_deleted_and_younger_ones_are_not():
+    for number in range(2):
+        send_signal("voucher.issued", {"order": number}, workspace_id=FIRST_WORKSPACE)
+        receive(Inbound("GYFTR", f"OTP 48291{number}"), workspace_id=FIRST_WORKSPACE)
+    old_signal, old_message = Signal.objects.all()[0], InboundMessage.objects.all()[0]
+    Signal.objects.filter(pk=old_signal.pk).update(expires_at=Now() - LONG_AGO)
+    InboundMessage.objects.filter(pk=old_message.pk).update(received_at=Now() - LONG_AGO)
+
+    archive_now()
+
+    assert old_signal not in Signal.objects.all()
+    assert old_message not in InboundMessage.objects.all()
+    assert (Signal.objects.count(), InboundMessage.objects.count()) == (1, 1)
 
 
 @pytest.mark.django_db

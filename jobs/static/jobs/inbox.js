@@ -21,8 +21,12 @@ function askSoon() {
 
 async function ask() {
   isAsking = false;
-  const answer = await fetch("/api/inbox");
-  if (answer.ok) draw(await answer.json());
+  try {
+    const answer = await fetch("/api/inbox");
+    if (answer.ok) draw(await answer.json());
+  } catch {
+    // The connection's sign says that it is gone; the next message asks again.
+  }
 }
 
 function draw(inbox) {
