@@ -167,7 +167,6 @@ def _lock_records(
 def _record(
     job: Job, steps: Sequence[Step], timeline: Sequence[Any], subject: Any, created_by: str
 ) -> ArchivedJob:
-    assert job.workspace_id
     assert job.finished_at
     described_job = {"params": job.params, "idempotency_key": job.idempotency_key}
     described_steps = [

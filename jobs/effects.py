@@ -117,7 +117,7 @@ def begin(
         known = rows.filter(workspace=job.workspace_id, key=key).first()
         if known is None:
             effect = Effect.objects.create(
-                workspace=job.workspace,
+                workspace_id=job.workspace_id,
                 job=job,
                 step_id=step.id,
                 key=key,

@@ -40,7 +40,7 @@ def submit_job(
         params=dict(params),
         priority=priority,
         idempotency_key=idempotency_key,
-        workspace_id=created_by.workspace_id if created_by else FIRST_WORKSPACE,
+        workspace_id=(created_by and created_by.workspace_id) or FIRST_WORKSPACE,
         created_by=created_by,
         stage_sizes=[len(group) for group in chain],
         stage_open=len(chain[0]),

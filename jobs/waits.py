@@ -112,7 +112,7 @@ def open_waits(
     """Part of the transaction in which the step begins to wait; needs the locks on the topics."""
     return Wait.objects.bulk_create(
         Wait(
-            workspace=job.workspace,
+            workspace_id=job.workspace_id,
             job=job,
             step_id=step.id,
             name=each.name,

@@ -22,5 +22,6 @@ class Migration(migrations.Migration):
                 related_name="+",
                 to="accounts.workspace",
             ),
+            preserve_default=False,
         ),
     ]

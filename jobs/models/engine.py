@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 from django.urls import reverse
 from uuid_utils.compat import uuid7
 
-from accounts.models import FIRST_WORKSPACE, Workspace
+from accounts.models import Workspace
 from jobs.models.limits import KEY_LENGTH
 
 
@@ -48,9 +48,7 @@ class Job(models.Model):
     status = models.CharField(max_length=16, choices=JOB_STATUSES, default=Status.PENDING)
     priority = models.SmallIntegerField(default=0, help_text="Higher goes first.")
     idempotency_key = models.CharField(max_length=200, null=True)  # noqa: DJ001
-    workspace = models.ForeignKey(
-        Workspace, on_delete=models.PROTECT, related_name="+", default=FIRST_WORKSPACE
-    )
+    workspace = models.ForeignKey(Workspace, on_delete=models.PROTECT, related_name="+")
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )

@@ -3,6 +3,7 @@
 import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
+from accounts.models import FIRST_WORKSPACE
 from jobs.models import Event, Job, Status, Step
 from tests.jobs.rows import get_job, get_step
 from tests.jobs.workflows import submit_toy
@@ -42,7 +43,7 @@ def update(table, pk, status):
 def test_job_changes_state_only_where_that_makes_sense(old, new):
     job = Job.objects.create(
         workflow="toy", workflow_version=1, title="Toy", status=old,
-        stage_sizes=[1], stage_open=1, weight_total=1,
+        stage_sizes=[1], stage_open=1, weight_total=1, workspace_id=FIRST_WORKSPACE,
     )  # fmt: skip
 
     if new in JOB_MAY_BECOME[old]:

@@ -9,6 +9,7 @@ import time_machine
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from accounts.models import FIRST_WORKSPACE
 from jobs.models import Job
 from tests.jobs.rivals import elsewhere, just_before
 from vendors import pool
@@ -25,6 +26,7 @@ def new_job(status: str = "running") -> Job:
         stage_sizes=[1],
         stage_open=1,
         weight_total=1,
+        workspace_id=FIRST_WORKSPACE,
     )
 
 
