@@ -1,8 +1,9 @@
-"""`./run bench engine`: the durable engine, against a raw Celery chain and DBOS Transact.
+"""`./run bench engine`: the durable engine, against a raw Celery chain, DBOS Transact and Restate.
 
-All do the same work (steps that only say that they ran) on the same PostgreSQL and Valkey, with two
-worker processes each, in turns and never at the same time. Every contender must have run each step
-once. Then: what claiming costs beside a million finished jobs, and how often the engine commits.
+All do the same work (steps that only say that they ran) on the same PostgreSQL and Valkey (Restate
+on its own server, where npm has it), with two worker processes each, in turns and never at the same
+time. Every contender must have run each step once. Then: what claiming costs beside a million
+finished jobs, and how often the engine commits.
 """
 
 import os
@@ -38,6 +39,7 @@ STATISTICS_SECONDS = 11
 TARGETS = {
     "pipeline_vs_dbos": "at least 2.5",
     "pipeline_vs_celery": "at least 1.5",
+    "pipeline_vs_restate": "1 or more is the aim",
     "latency_vs_dbos": "at least 2",
     "latency_vs_celery": "at least 1",
     "fanout_vs_dbos": "at least 2",
@@ -77,22 +79,28 @@ def measure(ledger: Ledger) -> Report:
     # They need Django, which needs the settings that `main` has chosen.
     from tests.bench._engine_ours import Cartwright
     from tests.bench._engine_peers import Dbos, RawCelery
+    from tests.bench._engine_restate_contender import Restate
 
     check_durability()
     course = Course(ledger)
-    with Cartwright.start(ledger) as ours, Dbos.start(ledger) as dbos:
+    with (
+        Cartwright.start(ledger) as ours,
+        Dbos.start(ledger) as dbos,
+        Restate.start(ledger) as restate,  # a list: it has none where its server does not install
+    ):
         say("Heats ...")
         course.pipelines(ours, HEAT)
         course.singles(ours)
         course.fans(ours)
         course.waits(ours, HEAT)
-        choose_ways(course, dbos)
+        for peer in (dbos, *restate):
+            choose_ways(course, peer)
         pool = choose_pool(course, RawCelery)
         commits = count_commits(course, ours)
         with RawCelery.start(ledger, pool) as celery:
             for run in (course.pipelines, course.singles, course.fans):
-                run_rounds(run, (ours, dbos, celery))
-        run_rounds(course.waits, (ours, dbos))
+                run_rounds(run, (ours, dbos, celery, *restate))
+        run_rounds(course.waits, (ours, dbos, *restate))
     claims = measure_claims()
 
     measurements = {
@@ -104,6 +112,8 @@ def measure(ledger: Ledger) -> Report:
         **{f"claim_{size}_ms_a_job": 1000 * median(found) for size, found in claims.items()},
     }
     versions = versions_of("django", "celery", "psycopg", "dbos")
+    for peer in restate:
+        versions |= peer.versions()
     return Report("engine", versions, measurements, course.runs)
 
 
@@ -115,20 +125,20 @@ def check_durability() -> None:
                 raise NotDurable(f"PostgreSQL's {setting} must be on for this.")
 
 
-def choose_ways(course: Course, dbos: Any) -> None:
-    """DBOS does each work in the way in which it is fastest here."""
+def choose_ways(course: Course, peer: Any) -> None:
+    """The peer does each work in the way in which it is fastest here."""
     runs: dict[str, Callable[..., float]] = {
-        "pipeline": partial(course.pipelines, dbos, HEAT),
-        "latency": partial(course.singles, dbos),
-        "fanout": partial(course.fans, dbos),
-        "wait": partial(course.waits, dbos, HEAT),
+        "pipeline": partial(course.pipelines, peer, HEAT),
+        "latency": partial(course.singles, peer),
+        "fanout": partial(course.fans, peer),
+        "wait": partial(course.waits, peer, HEAT),
     }
     for work, run in runs.items():
-        best = {way: float("inf") for way in dbos.WAYS[work]}
+        best = {way: float("inf") for way in peer.WAYS[work]}
         for heat, way in product((1, 2), best):
-            dbos.way[work] = way
+            peer.way[work] = way
             best[way] = min(best[way], run(way=way, heat=heat))
-        dbos.way[work] = min(best, key=lambda way: best[way])
+        peer.way[work] = min(best, key=lambda way: best[way])
 
 
 def choose_pool(course: Course, celery: Any) -> str:
@@ -200,17 +210,22 @@ def compare(course: Course) -> dict[str, float]:
     found = {}
     for work in ("pipeline", "latency", "fanout", "wait"):
         ours = course.of("cartwright", work)
-        for peer in ("dbos", "celery"):
+        for peer in ("dbos", "celery", "restate"):
             if theirs := course.of(peer, work):
                 found[f"{work}_vs_{peer}"] = median(
                     their / our for their, our in zip(theirs, ours, strict=True)
                 )
-    for name in ("cartwright", "dbos", "celery"):
+    for name in ("cartwright", "dbos", "celery", "restate"):
+        if not course.of(name, "pipeline"):
+            continue
         found[f"pipelines_per_s_{name}"] = PIPELINES / median(course.of(name, "pipeline"))
         found[f"latency_ms_{name}"] = 1000 * median(course.of(name, "latency"))
         found[f"fanout_ms_{name}"] = 1000 * median(course.of(name, "fanout"))
+    for name in ("cartwright", "dbos", "restate"):
+        if waits := course.of(name, "wait"):
+            found[f"wait_s_{name}"] = median(waits)
+    # Not of Restate: its processes still have the memory of a thousand jobs at once, and use that.
     for name in ("cartwright", "dbos"):
-        found[f"wait_s_{name}"] = median(course.of(name, "wait"))
         found[f"wait_kib_a_job_{name}"] = (
             median(course.of(name, "wait", "held_memory_kib")) / PIPELINES
         )
