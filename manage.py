@@ -4,6 +4,9 @@ import sys
 
 from django.core.management import execute_from_command_line
 
+from accounts.acting import note_command
+
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    note_command(sys.argv)
     execute_from_command_line(sys.argv)

@@ -11,8 +11,10 @@ class AccountsConfig(AppConfig):
     verbose_name = "People and access"
 
     def ready(self) -> None:
+        from accounts import audit
         from accounts.keyring import get_keyring
 
+        audit.register_models()
         get_keyring()  # an unreadable key ring stops the process here, not at the first purchase
         post_migrate.connect(make_first_workspace, sender=self)
 
@@ -21,7 +23,10 @@ def make_first_workspace(*, apps: Apps = current_apps, using: str, **_: Any) -> 
     from accounts.models import FIRST_WORKSPACE
 
     try:
-        workspaces = apps.get_model("accounts", "Workspace").objects.using(using)
+        workspace = apps.get_model("accounts", "Workspace")
     except LookupError:
         return  # migrated back to before there were any
-    workspaces.get_or_create(pk=FIRST_WORKSPACE, defaults={"name": "Our team"})
+    # Nobody's act, so past `save()`, which would have it audited.
+    workspace.objects.using(using).bulk_create(
+        [workspace(pk=FIRST_WORKSPACE, name="Our team")], ignore_conflicts=True
+    )

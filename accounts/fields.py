@@ -52,7 +52,9 @@ class SealedTextField(models.BinaryField):  # type: ignore[type-arg]  # not gene
         value = model_instance.__dict__[self.attname]
         if value is None or isinstance(value, Sealed):
             return value
-        return self.seal(model_instance, value)
+        # Kept sealed from now on, so that a plain value is always one that is not saved yet.
+        sealed = model_instance.__dict__[self.attname] = self.seal(model_instance, value)
+        return sealed
 
     def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
         if value is not None and not isinstance(value, Sealed):

@@ -6,14 +6,18 @@ import secrets
 import uuid
 
 from django.contrib.auth.models import AbstractUser
-from django.db import models
+from django.db import models, transaction
+from django.db.models.functions import Now
 from django.utils import timezone
 from uuid_utils.compat import uuid7
+
+from accounts import audit
+from accounts.audit import Act, Audited
 
 FIRST_WORKSPACE = uuid.UUID(int=1)  # made by `apps.py` whenever the tables are
 
 
-class Workspace(models.Model):
+class Workspace(Audited):
     """A team: its jobs, its webhooks, and who is told what. An installation begins with one."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -27,16 +31,21 @@ class Workspace(models.Model):
         return self.name
 
 
-class User(AbstractUser):
+class User(AbstractUser, Audited):
     """A person, or a service such as ERPNext. `is_staff` is the PRD's admin role."""
+
+    NOT_AUDITED = ("last_login", "date_joined")
+    MASKED = ("password",)
 
     workspace = models.ForeignKey(
         Workspace, on_delete=models.PROTECT, related_name="users", default=FIRST_WORKSPACE
     )
 
 
-class ApiKey(models.Model):
+class ApiKey(Audited):
     """A key in Frappe's form, `Authorization: token KEY:SECRET`. Only the secret's hash is kept."""
+
+    NOT_AUDITED = ("revoked_at",)
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
     name = models.CharField(max_length=100, help_text="Who calls with it, as people would say it.")
@@ -61,6 +70,16 @@ class ApiKey(models.Model):
             user=user, name=name, key=secrets.token_hex(8), secret_hash=_hash(secret)
         )
         return key, secret
+
+    @staticmethod
+    def revoke(keys: "models.QuerySet[ApiKey]") -> int:
+        """None of these lets anybody in from now on; how many did until now."""
+        with transaction.atomic():
+            usable = list(keys.filter(revoked_at=None).select_for_update(of=("self",)))
+            ApiKey.objects.filter(pk__in=[key.pk for key in usable]).update(revoked_at=Now())
+            for key in usable:
+                audit.note(key, Act.REVOKED, user=key.user)
+        return len(usable)
 
     def accepts(self, secret: str) -> bool:
         return self.revoked_at is None and hmac.compare_digest(self.secret_hash, _hash(secret))

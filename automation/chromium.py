@@ -27,8 +27,7 @@ log = structlog.get_logger(__name__)
 
 # A cold start on a busy two-core machine takes a few seconds; beyond this nothing comes any more.
 LAUNCH_SECONDS = 30
-# With the polling of `stop` this keeps a cancel under five seconds even if the driver hangs.
-CLOSE_SECONDS = 3
+CLOSE_SECONDS = 3  # a browser that needs longer hangs, and is killed
 
 EXECUTABLES = (
     "chromium-headless-shell",

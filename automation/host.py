@@ -20,7 +20,7 @@ from playwright.async_api import BrowserContext, Page, StorageState
 from playwright.async_api import Error as PlaywrightError
 from playwright.async_api import TimeoutError as PlaywrightTimeout
 
-from automation.chromium import CLOSE_SECONDS, Chromium, find_chromium, remove_leftovers
+from automation.chromium import Chromium, find_chromium, remove_leftovers
 from automation.errors import (
     AddressRefused,
     AutomationError,
@@ -45,8 +45,12 @@ Flow = Callable[[BrowserSession], Awaitable[T]]
 OPEN_SECONDS = 15
 # A busy account's next flow comes at once: a blank page in between costs it a renderer's start.
 REST_AFTER_SECONDS = 3
+# A cancelled step has to end within five seconds. One goes by until this worker knows of it, so at
+# worst, with a browser that hangs: 1 + STOP_POLL_SECONDS + this + twice UNWIND_SECONDS. A context
+# takes 50 ms to close, whatever its page does; one that needs longer than this has no browser left.
+CLOSE_SECONDS = 2
 # What a flow gets for its own `finally` once its context is closed.
-UNWIND_SECONDS = 1
+UNWIND_SECONDS = 0.5
 SHUT_DOWN_SECONDS = 15
 
 
@@ -62,6 +66,7 @@ class _Run(Generic[T]):
     session: BrowserSession | None = None
     reason: AutomationError | None = None
     halted: asyncio.Event = field(default_factory=asyncio.Event)
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def phase(self) -> str:
@@ -71,11 +76,13 @@ class _Run(Generic[T]):
         return await self.flow(session)
 
     def halt(self, reason: AutomationError) -> None:
-        """Ends the run early. The first reason counts."""
-        if self.reason is None:
+        """Ends the run early. The first reason counts, but for a stop: it has no time to lose."""
+        if self.reason is None or isinstance(reason, StepStopped):
             self.reason = reason
             self.caller.hang_up(reason)
             self.halted.set()
+        if isinstance(reason, StepStopped):
+            self.stopped.set()
 
     def halt_for_time(self) -> None:
         seconds = self.timeout.total_seconds()
@@ -86,11 +93,11 @@ class _Run(Generic[T]):
             )
         )
 
-    async def wait_for(self, task: asyncio.Future[Any]) -> None:
-        """Returns when the task is done or the run is halted."""
-        halted = asyncio.ensure_future(self.halted.wait())
-        await asyncio.wait({task, halted}, return_when=asyncio.FIRST_COMPLETED)
-        halted.cancel()
+    async def wait_for(self, task: asyncio.Future[Any], end: asyncio.Event) -> None:
+        """Returns when the task is done or `end` is set: `halted` or `stopped`."""
+        ended = asyncio.ensure_future(end.wait())
+        await asyncio.wait({task, ended}, return_when=asyncio.FIRST_COMPLETED)
+        ended.cancel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +163,9 @@ class BrowserHost:
 
         What the flow sends with `session.call`, and `on_phase`, run in this thread. When the time
         is over (SiteTimeout) or `stop` is set (StepStopped) the context is closed, so that the
-        flow's pending browser call fails, and the error is raised within five seconds. Whatever
-        the flow raises arrives here, with its `evidence`; Playwright's own errors become
-        AutomationErrors.
+        flow's pending browser call fails; after a stop the error is raised within four seconds,
+        even if the browser hangs and has to be killed. Whatever the flow raises arrives here, with
+        its `evidence`; Playwright's own errors become AutomationErrors.
         """
         run = _Run(flow, spec, timeout, Caller(on_phase))
         with self._lock:
@@ -230,7 +237,7 @@ class BrowserHost:
 
     async def _attend(self, run: _Run[T]) -> T:
         opening = asyncio.ensure_future(self._open(run.spec))
-        await run.wait_for(opening)
+        await run.wait_for(opening, run.halted)
         if not opening.done():
             self._in_background(self._discard(opening))
             assert run.reason is not None
@@ -238,9 +245,9 @@ class BrowserHost:
         opened = opening.result()
         run.session = BrowserSession(opened, run.spec, run.caller)
         flow = asyncio.ensure_future(run.play(run.session))
-        await run.wait_for(flow)
+        await run.wait_for(flow, run.halted)
         failure = _failure(flow) if flow.done() else run.reason
-        error = await self._diagnose(failure, run, opened, run.session) if failure else None
+        error = await self._find_error(failure, run, opened, run.session) if failure else None
         # Asked again: a flow that reached its limit may end well while its evidence is taken, and
         # what it did on the site is worth more than the limit that it missed.
         if error is None or (flow.done() and _failure(flow) is None):
@@ -258,6 +265,19 @@ class BrowserHost:
             flow.cancel()
             await asyncio.wait({flow}, timeout=UNWIND_SECONDS)
         flow.add_done_callback(look_away)
+
+    async def _find_error(
+        self, failure: BaseException, run: _Run[T], opened: OpenContext, session: BrowserSession
+    ) -> BaseException:
+        """The error to raise for a flow's failure. Evidence takes seconds that a stop does not
+        have."""
+        diagnosis = asyncio.ensure_future(self._diagnose(failure, run, opened, session))
+        await run.wait_for(diagnosis, run.stopped)
+        if diagnosis.done():
+            return diagnosis.result()
+        self._in_background(_see_out(diagnosis))
+        assert run.reason is not None
+        return run.reason
 
     async def _diagnose(
         self, failure: BaseException, run: _Run[T], opened: OpenContext, session: BrowserSession
@@ -488,6 +508,12 @@ def _failure(flow: asyncio.Future[Any]) -> BaseException | None:
     if flow.cancelled():
         return RuntimeError("The flow cancelled itself.")
     return flow.exception()
+
+
+async def _see_out(task: asyncio.Future[Any]) -> None:
+    """For what makes Playwright calls and must not be cancelled: the context closes under it."""
+    await asyncio.wait({task})
+    look_away(task)
 
 
 async def _notice_death(chromium: Chromium, failure: BaseException) -> None:

@@ -51,6 +51,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "auditlog",
     "accounts",
     "jobs",
     "vendors",
@@ -66,6 +67,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "accounts.acting.acting_request",
 ]
 
 ROOT_URLCONF = "config.urls"
@@ -158,6 +160,19 @@ CHROMIUM_PATH = env.path("CHROMIUM_PATH", default=None)
 # For receivers on the own network, such as an ERPNext: private addresses, and http.
 WEBHOOKS_ALLOW_PRIVATE = env.bool("WEBHOOKS_ALLOW_PRIVATE", default=False)
 
+# --- Mail -----------------------------------------------------------------------------------
+
+# The sender's address; without it no mail is sent. A service that has no SMTP is another backend,
+# such as django-anymail's.
+MAIL_FROM = env.str("MAIL_FROM", default="")
+EMAIL_BACKEND = env.str("EMAIL_BACKEND", default="django.core.mail.backends.smtp.EmailBackend")
+EMAIL_HOST = env.str("EMAIL_HOST", default="localhost")
+EMAIL_PORT = env.int("EMAIL_PORT", default=25)
+EMAIL_HOST_USER = env.str("EMAIL_HOST_USER", default="")
+EMAIL_HOST_PASSWORD = env.str("EMAIL_HOST_PASSWORD", default="")
+EMAIL_USE_TLS = env.bool("EMAIL_USE_TLS", default=False)
+EMAIL_TIMEOUT = 10  # seconds; whoever sends has other work too
+
 # --- People, secrets, sessions ---------------------------------------------------------------
 
 AUTH_USER_MODEL = "accounts.User"
@@ -187,6 +202,11 @@ X_FRAME_OPTIONS = "DENY"
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 # After so many days a finished job goes to the archive (PRD, section 10.4).
 RETENTION_DAYS = env.int("RETENTION_DAYS", default=30)
+# After so many days an entry of the audit trail is deleted: a year, and time to look back at it.
+AUDIT_DAYS = env.int("AUDIT_DAYS", default=400)
+AUDITLOG_STORE_JSON_CHANGES = True
+AUDITLOG_DISABLE_ON_RAW_SAVE = True  # loaddata
+AUDITLOG_CID_GETTER = "accounts.audit.find_correlation_id"
 
 # --- REST -----------------------------------------------------------------------------------
 
@@ -356,6 +376,11 @@ UNFOLD = {
                         "title": "Webhook deliveries",
                         "icon": "outgoing_mail",
                         "link": reverse_lazy("admin:jobs_webhookdelivery_changelist"),
+                    },
+                    {
+                        "title": "Audit trail",
+                        "icon": "policy",
+                        "link": reverse_lazy("admin:auditlog_logentry_changelist"),
                     },
                     {
                         "title": "API reference",

@@ -2,14 +2,14 @@ from django.contrib import admin
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
-from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView
 
 from accounts.api.errors import unknown_path
+from accounts.api.tokens import TokenRefreshView, TokenView
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="vendors:queue")),
     path("admin/", admin.site.urls),
-    path("api/token", TokenObtainPairView.as_view(), name="token"),
+    path("api/token", TokenView.as_view(), name="token"),
     path("api/token/refresh", TokenRefreshView.as_view(), name="token-refresh"),
     path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="api-schema"), name="api-docs"),

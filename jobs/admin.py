@@ -1,6 +1,6 @@
 """The engine's rows, to look at. Only the engine changes a job: actions call its verbs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from django.contrib import admin, messages
@@ -94,16 +94,24 @@ class ControlsJobs:
 
     @admin.action(description="Cancel", permissions=["control"])
     def cancel_selected(self, request: HttpRequest, jobs: QuerySet[Job]) -> HttpResponse | None:
-        return self._control(request, jobs, Action.CANCEL, "Cancel", "Cancelled")
+        able = bulk.POSSIBLE[Action.CANCEL]
+        return self._control(request, jobs, Action.CANCEL, able, "Cancel", "Cancelled")
 
     @admin.action(description="Run again", permissions=["control"])
     def run_selected_again(self, request: HttpRequest, jobs: QuerySet[Job]) -> HttpResponse | None:
-        return self._control(request, jobs, Action.RERUN, "Run again", "Run again")
+        able = bulk.MEANT[Action.RERUN]
+        return self._control(request, jobs, Action.RERUN, able, "Run again", "Run again")
 
     def _control(
-        self, request: HttpRequest, jobs: QuerySet[Job], action: Action, label: str, done: str
+        self,
+        request: HttpRequest,
+        jobs: QuerySet[Job],
+        action: Action,
+        able: Collection[Status],
+        label: str,
+        done: str,
     ) -> HttpResponse | None:
-        possible = Job.objects.filter(pk__in=jobs.values("pk"), status__in=bulk.MEANT[action])
+        possible = Job.objects.filter(pk__in=jobs.values("pk"), status__in=able)
         if "confirmed" not in request.POST:
             return self._confirm(request, possible, others=jobs.count(), label=label)
         applied = bulk.apply(action, possible, by=request.user.get_username())

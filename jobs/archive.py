@@ -29,6 +29,7 @@ from django.db.models import (
 )
 from django.db.models.functions import Coalesce, Now
 
+from accounts import audit
 from jobs.events import event_state, job_state, step_state, with_open_waits
 from jobs.models import (
     FINISHED,
@@ -47,7 +48,10 @@ from jobs.subjects import find_subject
 
 log = structlog.get_logger(__name__)
 
-BATCH = 200  # jobs of 5 steps each: about a second of one transaction
+# Jobs of 5 steps and 14 events each take a transaction of 0.15 to 0.4 s, measured on two busy cores
+# with 60,000 such jobs in the tables (200 take 0.3 to 0.8 s: larger is no faster). It comes between
+# two sweeps, so a step that falls due meanwhile waits for that long.
+BATCH = 100
 SETTLED = FINISHED | {Status.CANCELLED}
 LOOK_SECONDS = 600.0  # how soon a new day is noticed
 
@@ -105,6 +109,7 @@ def archive_batch(
     artifacts = delete_artifacts(Artifact.objects.filter(expires_at__lt=Now()))
     delete_old(Signal.objects.filter(expires_at__lt=Now() - age))
     delete_old(InboundMessage.objects.filter(received_at__lt=Now() - age))
+    audit.delete_old_entries(audit.retention())
     old = old_jobs(age)
     if after:
         old = old.filter(finished_at__gt=after)

@@ -33,7 +33,12 @@ MEANT: Mapping[Action, frozenset[Status]] = {
     Action.RERUN: frozenset({Status.FAILED, Status.MANUAL, Status.CANCELLED}),
     Action.RESUME: frozenset({Status.MANUAL}),
 }
-POSSIBLE = {**MEANT, Action.RERUN: FINISHED}
+# What a person works on is cancelled only where somebody asks for just that.
+POSSIBLE = {
+    **MEANT,
+    Action.CANCEL: MEANT[Action.CANCEL] | {Status.MANUAL},
+    Action.RERUN: FINISHED,
+}
 
 
 @dataclass(frozen=True)

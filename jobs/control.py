@@ -13,10 +13,12 @@ from typing import Any
 from django.db import transaction
 from django.db.models.functions import Now
 
+from accounts import audit
+from accounts.audit import Act
 from jobs import live, steps
 from jobs.errors import NotPossible
 from jobs.events import NewEvent, append_events
-from jobs.models import FINISHED, Job, Status, Step
+from jobs.models import FINISHED, Effect, Job, Status, Step
 from jobs.plans import Change, find_handler, find_on_change
 
 DONE = (Status.COMPLETED,)
@@ -34,18 +36,20 @@ class Rerun:
 
 
 def cancel_job(job_id: uuid.UUID, *, by: str, reason: str = "") -> Job:
-    """Cancels the job at once; a running step of it is told to stop, and ends within seconds.
+    """Cancels the job at once; a running step of it is told to stop, and ends within seconds. One
+    that is with a person is not needed any more.
 
     Safe to repeat. Raises NotPossible for a job that has ended otherwise, or Job.DoesNotExist.
     """
     sentence = f"Cancelled by {by}: {reason}" if reason else f"Cancelled by {by}."
     error = {"code": CANCELLED, "message": sentence}
     with transaction.atomic():
-        job = steps.end_job(job_id, Status.CANCELLED, error)
+        job = steps.end_job(job_id, Status.CANCELLED, error) or _take_from_person(job_id, error)
         if job is not None:
             stood_at = job.steps.exclude(status__in=DONE).first()
             assert stood_at is not None  # else the job would be completed
             _tell_workflow(job, stood_at, Status(stood_at.status), error)
+            audit.note(job, Act.CANCELLED, by=by, reason=reason)
             return job
     ended = Job.objects.get(pk=job_id)
     if ended.status != Status.CANCELLED:
@@ -57,6 +61,29 @@ def cancel_job(job_id: uuid.UUID, *, by: str, reason: str = "") -> Job:
     return ended
 
 
+def _take_from_person(job_id: uuid.UUID, error: dict[str, str]) -> Job | None:
+    """Cancels a job that is with a person; None for any other. Raises NotPossible while nobody
+    knows what an act of it did: cancelled, nobody would look any more."""
+    job, now = steps.lock_job(job_id)
+    if job.status != Status.MANUAL:
+        return None
+    # What settles an effect locks its job as well.
+    if effect := Effect.objects.filter(job=job, status=Effect.Status.UNKNOWN).first():
+        raise NotPossible(
+            "outcome_is_unknown",
+            f"Nobody knows yet whether this happened: “{effect.title}”. Look at the site and say "
+            f"so in the inbox; “{job}” can be cancelled after that.",
+        )
+    patch = {"status": Status.CANCELLED, "error": error, "finished_at": now}
+    for name, value in patch.items():
+        setattr(job, name, value)
+    job.save(update_fields=list(patch))
+    told = patch | {"finished_at": now.isoformat()}
+    append_events(job, [NewEvent("job.cancelled", error["message"], job=told)])
+    live.job_changed(job.pk)
+    return job
+
+
 def rerun_job(job_id: uuid.UUID, from_step: str | None = None, *, by: str) -> Job:
     """Has an ended job go on from the step called `from_step`, or from the first that is not done.
 
@@ -64,7 +91,7 @@ def rerun_job(job_id: uuid.UUID, from_step: str | None = None, *, by: str) -> Jo
     begin anew. Checkpoints stay: they say what may have happened already in the world outside.
     Raises NotPossible or Job.DoesNotExist.
     """
-    return _go_on(job_id, from_step, kind="job.rerun", words=f"{by} had it run again from")
+    return _go_on(job_id, from_step, by, kind="job.rerun", words="had it run again from")
 
 
 def resume_job(job_id: uuid.UUID, *, by: str) -> Job:
@@ -73,7 +100,7 @@ def resume_job(job_id: uuid.UUID, *, by: str) -> Job:
     Raises NotPossible or Job.DoesNotExist.
     """
     return _go_on(
-        job_id, None, kind="job.resumed", words=f"{by} had it go on from", only=Status.MANUAL
+        job_id, None, by, kind="job.resumed", words="had it go on from", only=Status.MANUAL
     )
 
 
@@ -125,7 +152,13 @@ def _find_start(job: Job, plan: Sequence[Step], from_step: str | None) -> Step:
 
 
 def _go_on(
-    job_id: uuid.UUID, from_step: str | None, *, kind: str, words: str, only: Status | None = None
+    job_id: uuid.UUID,
+    from_step: str | None,
+    by: str,
+    *,
+    kind: str,
+    words: str,
+    only: Status | None = None,
 ) -> Job:
     with transaction.atomic():
         # All steps before their job, and in the plan's order: whoever completes a step locks in
@@ -141,10 +174,11 @@ def _go_on(
             )
         rerun = decide_rerun(job, plan, from_step)
         steps.cancel_unfinished(job, [*rerun.ready, *rerun.pending], now)
-        first = NewEvent(kind, f"{words} “{rerun.start}”.", job=_restart(job, rerun))
+        first = NewEvent(kind, f"{by} {words} “{rerun.start}”.", job=_restart(job, rerun))
         append_events(job, [first, *_reset(job, rerun, now)])
         rerun.start.attempt = 0
         _tell_workflow(job, rerun.start, Status.READY)
+        audit.note(job, Act.RESUMED if only else Act.RERUN, by=by, step=rerun.start.name)
         live.wake(step.queue for step in rerun.ready)
         live.job_changed(job.pk)
     return job

@@ -14,6 +14,8 @@ from typing import Any
 from django.contrib.postgres.functions import TransactionNow
 from django.db import transaction
 
+from accounts import audit
+from accounts.audit import Act
 from accounts.models import User
 from jobs import control, live, steps
 from jobs.errors import Becomes, BusinessError, NotPossible, TransientError
@@ -180,8 +182,9 @@ def _tell(job: Job, effect: Effect, message: str) -> None:
 # ---- a person's decision ------------------------------------------------------------------------
 
 
-def decide(effect_id: uuid.UUID, *, happened: bool, by: User) -> Job:
-    """A person says whether an unknown act took effect; a job that waited for that goes on.
+def decide(effect_id: uuid.UUID, *, happened: bool, by: User, cancel: bool = False) -> Job:
+    """A person says whether an unknown act took effect; a job that waited for that goes on, or is
+    cancelled, once no other act of it is unknown.
 
     Raises NotPossible when it is not unknown any more; then nothing changed.
     """
@@ -195,7 +198,8 @@ def decide(effect_id: uuid.UUID, *, happened: bool, by: User) -> Job:
         if effect.status != Status.UNKNOWN:
             raise NotPossible(
                 "effect_is_settled",
-                f"“{effect.title}” is settled already: {effect.get_status_display().lower()}.",
+                f"“{effect.title}” is settled already: {effect.get_status_display().lower()}. "
+                "Look at its job for how it went on.",
             )
         effect.status = Status.CONFIRMED if happened else Status.ABSENT
         effect.result = {"settled_by_hand": True} if happened else None
@@ -203,6 +207,9 @@ def decide(effect_id: uuid.UUID, *, happened: bool, by: User) -> Job:
         effect.save(update_fields=["status", "result", "settled_by", "settled_at"])
         said = "it happened" if happened else "it did not happen"
         _tell(job, effect, f"{effect.title}: {said}, says {by.get_username()}")
-        if job.status == JobStatus.MANUAL:
+        audit.note(effect, Act.SETTLED, by=by, decision=said, key=effect.key, job=job.pk)
+        if job.status == JobStatus.MANUAL and not cancel:
             job = control.resume_job(job.pk, by=by.get_username())
+        elif job.status == JobStatus.MANUAL and not job.effects.filter(status=Status.UNKNOWN):
+            job = control.cancel_job(job.pk, by=by.get_username())
     return job

@@ -16,9 +16,11 @@ from typing import Any
 import structlog
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import CharField, Exists, Value
-from django.db.models.functions import Cast, Concat, Now
+from django.db.models import QuerySet
+from django.db.models.functions import Now
 
+from accounts import audit
+from accounts.audit import Act
 from jobs import live, statements
 from jobs.errors import InvalidLimit, UnknownWorkflow
 from jobs.models import FlowLimit, Job, Status, Step
@@ -180,6 +182,7 @@ def wake(keys: Sequence[str]) -> int:
                 live.job_changed(job_id)
                 live.wake([queue])
             woken += len(ready)
+        _tell_waker(key)
     return woken
 
 
@@ -196,11 +199,11 @@ def count_running(key: str) -> int:
     return Step.objects.filter(status=Status.RUNNING, flow_keys__contains=[key]).count()
 
 
-def is_paused(kind: str, name: Any) -> Exists:
-    """A condition of a query: whether the key of this kind is paused whose name is `name`, an
-    expression."""
-    key = Concat(Value(f"{kind}:"), Cast(name, CharField()))
-    return Exists(FlowLimit.objects.filter(key=key, paused_at__isnull=False))
+def find_holds(keys: Sequence[str]) -> dict[str, Hold]:
+    """Those of the keys that let nothing start now, and why: for who chooses among several what a
+    step is to be limited by. That it may start is decided by its claim alone."""
+    holds = {limit.key: decide_hold([limit], None) for limit in read_limits(keys)}
+    return {key: hold for key, hold in holds.items() if hold}
 
 
 def describe_limit(key: str) -> dict[str, Any]:
@@ -233,9 +236,11 @@ def pause(key: str, *, by: str, reason: str = "") -> FlowLimit:
         "changed_at": Now(),
     }
     check(FlowLimit(key=key))
-    limit, _ = FlowLimit.objects.update_or_create(key=key, defaults=fields)
+    with transaction.atomic():
+        limit, _ = FlowLimit.objects.update_or_create(key=key, defaults=fields)
+        audit.note(limit, Act.PAUSED, by=by, called=describe_key(key), reason=reason)
+        _apply_on_commit(key)
     log.info("flow_paused", key=key, by=by, reason=reason)
-    _apply_on_commit(key)
     limit.refresh_from_db()
     return limit
 
@@ -248,6 +253,7 @@ def resume(key: str, *, by: str) -> bool:
         if limit is None:
             return False
         limit.paused_at, limit.paused_by, limit.pause_reason = None, "", ""
+        audit.note(limit, Act.RESUMED, by=by, called=describe_key(key))
         _save_or_delete(limit)
         _apply_on_commit(key)
     log.info("flow_resumed", key=key, by=by)
@@ -272,6 +278,13 @@ def set_limit(
     with transaction.atomic():
         FlowLimit.objects.bulk_create([FlowLimit(key=key)], ignore_conflicts=True)
         limit = FlowLimit.objects.select_for_update(no_key=True).get(key=key)
+        changes = {
+            name: (getattr(limit, name), value)
+            for name, value in numbers.items()
+            if getattr(limit, name) != value
+        }
+        if changes:
+            audit.note(limit, Act.LIMITED, by=by, called=describe_key(key), changes=changes)
         for name, value in numbers.items():
             setattr(limit, name, value)
         if rate is None:
@@ -317,6 +330,37 @@ def apply_change(key: str) -> None:
     else:
         statements.set_due_of_held(key, slots=decide_slots(limit), period=limit.period)
     wake([key])
+
+
+# ---- who else waits for a key -------------------------------------------------------------------
+
+
+Waker = Callable[[str], None]
+_wakers: dict[str, Waker] = {}
+
+
+def register_waker(kind: str, waker: Waker) -> None:
+    """Has `waker` called with a key's name whenever there may be a place at a key of this kind: by
+    the app whose steps choose one of several such keys, and wait while none has a place. After a
+    commit, and safe to repeat, as `wake` is."""
+    _wakers[kind] = waker
+
+
+def bring_forward(jobs: QuerySet[Job], due_at: datetime) -> None:
+    """Steps of these jobs that were postponed for longer come again at `due_at`. Those that others
+    have locked keep their time."""
+    waiting = Step.objects.filter(
+        job__in=jobs, status=Status.WAITING, limited_by="", due_at__gt=due_at
+    )
+    with transaction.atomic():
+        locked = waiting.select_for_update(skip_locked=True, no_key=True, of=("self",))
+        Step.objects.filter(pk__in=list(locked.values_list("pk", flat=True))).update(due_at=due_at)
+
+
+def _tell_waker(key: str) -> None:
+    kind, _, name = key.partition(":")
+    if waker := _wakers.get(kind):
+        waker(name)
 
 
 # ---- words --------------------------------------------------------------------------------------

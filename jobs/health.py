@@ -140,7 +140,7 @@ def _broker_answers() -> bool:
 
 # --- Decisions -------------------------------------------------------------------------------
 
-UNKNOWN = Check(None, "Not known: the database does not answer.")
+UNKNOWN = Check(None, "Not known: the database does not answer. See there.")
 
 
 def decide_database(state: State | None) -> Check:

@@ -1,4 +1,5 @@
-"""What waits for a person: codes and approvals, messages nobody could place, unknown outcomes."""
+"""What waits for a person: codes and approvals, messages nobody could place, unknown outcomes, and
+webhooks that were disabled because they failed."""
 
 from typing import Any
 
@@ -8,6 +9,7 @@ from accounts.models import User
 from jobs.models import Effect, InboundMessage, OtpRequest, Wait
 from jobs.otp import requests
 from jobs.snapshots import jobs_visible_to
+from jobs.webhooks.notices import read_disabled
 
 MOST = 200  # of each kind; who has more open needs no longer list
 
@@ -44,6 +46,7 @@ def read_inbox(user: User) -> dict[str, Any]:
             }
             for effect in effects.select_related("job").order_by("id")[:MOST]
         ],
+        "webhooks": read_disabled(user) if user.is_staff else [],
     }
 
 

@@ -18,6 +18,8 @@ from django.db import connection, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from accounts import audit
+from accounts.audit import Act
 from accounts.models import User
 from jobs import live, statements
 from jobs.errors import Becomes, BusinessError, InvalidAnswer, WaitClosed
@@ -195,8 +197,10 @@ def choose(wait: Wait, choice: str, by: User) -> None:
     if choice not in wait.choices:
         raise InvalidAnswer(f"{choice!r} is none of: {', '.join(wait.choices)}.")
     message = f"{by.get_username()}: {choice}"
-    if not answer(wait.pk, {"choice": choice}, by=by, message=message):
-        raise WaitClosed("This was answered already, or is not needed any more. Look again.")
+    with transaction.atomic():
+        if not answer(wait.pk, {"choice": choice}, by=by, message=message):
+            raise WaitClosed("This was answered already, or is not needed any more. Look again.")
+        audit.note(wait, Act.CHOSEN, by=by, choice=choice, job=wait.job_id)
 
 
 def answer(

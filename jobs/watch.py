@@ -9,10 +9,12 @@ from django.utils.text import capfirst
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from accounts.models import User
 from jobs.health import reader
 from jobs.metrics import write_metrics
 from jobs.processes import find_processes
 from jobs.views import render_page, staff_page
+from jobs.webhooks.notices import read_disabled
 
 FORBIDDEN = (
     "Metrics are for scrapers of this machine or its private network that come without a proxy, "
@@ -38,9 +40,17 @@ def live(request: HttpRequest) -> HttpResponse:
 
 @staff_page
 def health_page(request: HttpRequest) -> HttpResponse:
+    assert isinstance(request.user, User)  # staff_page lets nobody else in
     found = reader.read()
     checks = [(name, capfirst(name.replace("_", " ")), one) for name, one in found.checks.items()]
-    context = {"title": "Health", "ok": found.ok, "checks": checks, "processes": find_processes()}
+    context = {
+        "title": "Health",
+        "ok": found.ok,
+        "checks": checks,
+        # Not a check: a receiver of somebody else's is no reason for this installation's alarm.
+        "webhooks": read_disabled(request.user),
+        "processes": find_processes(),
+    }
     return render_page(request, "jobs/health.html", context)
 
 

@@ -4,6 +4,7 @@ Read from the rows that the claim reads, and decided by the function that it dec
 in the data alone: only the reader's page knows the reader's clock.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,6 +16,9 @@ from jobs.flow import Cause, Hold
 from jobs.models import FINISHED, Event, Job, Process, Status, Step, Wait
 from jobs.processes import STALE
 from jobs.statements import Candidate
+
+FindReason = Callable[[Step], str | None]
+_find_reason_of: dict[str, FindReason] = {}
 
 MOST_NAMED = 10  # jobs or steps in one reason
 MOST_STEPS = 50  # of one job; those of a larger group wait for the same
@@ -31,6 +35,12 @@ class Why:
     code: str
     sentence: str
     data: dict[str, Any] = field(default_factory=dict)
+
+
+def register_reason(handler: str, find_reason: FindReason) -> None:
+    """Has `find_reason` say why a step of this handler that was postponed still waits: as it is
+    now, not as it was when the handler put it off. None: what the handler said then stands."""
+    _find_reason_of[handler] = find_reason
 
 
 def why(step_id: Any, *, visible: QuerySet[Job]) -> Why:
@@ -96,7 +106,8 @@ def _explain_waiting(step: Step, visible: QuerySet[Job]) -> Reason:
         return "retry", sentence, {**due, "error": step.error, "attempt": step.attempt}
     postponed = Event.objects.filter(job=step.job_id, step_id=step.pk, kind="step.postponed")
     if event := postponed.order_by("-number").first():
-        return "postponed", event.message, due
+        find_now = _find_reason_of.get(step.handler)
+        return "postponed", (find_now and find_now(step)) or event.message, due
     return "waiting", "It waits for its time.", due
 
 

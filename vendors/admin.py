@@ -178,6 +178,10 @@ class VendorAdmin(ModelAdmin):
         vendors: VendorQuerySet = super().get_queryset(request)
         return vendors.with_account_counts().annotate(items_today=Subquery(total))
 
+    def save_model(self, request: HttpRequest, obj: Vendor, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        pool.wake_waiting_on_commit(obj.pk)  # its accounts may add more items a day now
+
     @display(description="Health")
     def health(self, vendor: Vendor) -> str:
         """The PRD's green, yellow and red (section 9.3.1)."""
@@ -264,6 +268,7 @@ class VendorAccountAdmin(ShowsAccount, ModelAdmin):
     def save_model(self, request: HttpRequest, obj: VendorAccount, form: Any, change: bool) -> None:
         if not change:
             super().save_model(request, obj, form, change)
+            pool.wake_waiting_on_commit(obj.vendor_id)
             return
         changed = set(form.changed_data)
         fields = changed & {"email", "notes"}

@@ -13,9 +13,9 @@ from django.utils import timezone
 
 from accounts.models import User
 from automation.site import http_host
-from jobs.models import FINISHED, Job, Status
+from jobs.keys import replace_key
+from jobs.models import FINISHED, Status
 from jobs.plans import Change
-from jobs.steps import make_ready
 from jobs.submit import submit_job
 from vendors import pool
 from vendors.errors import RequestRefused
@@ -105,14 +105,14 @@ def follow_job(change: Change) -> None:
         "status": decide_status(change.job_status, change.step_status),
         "updated_at": Now(),
     }
-    if change.step_name == "add_to_cart":
+    if change.step_name == pool.ADD:
         fields["attempts"] = change.attempt
     if change.step_status == Status.READY and change.attempt == 0:
         # From its start, or once more from there: what was is no longer so.
         fields |= {"error_message": None, "error_code": "", "completed_at": None}
     if change.error:
         fields |= {"error_message": change.error["message"], "error_code": change.error["code"]}
-    if change.step_name == "reserve_account" and change.output:
+    if change.step_name == pool.RESERVE and change.output:
         fields["assigned_account"] = change.output["account"]
     if change.job_status == Status.COMPLETED and change.output:
         fields |= {"completed_at": Now(), "error_message": None, "error_code": ""}
@@ -124,10 +124,15 @@ def follow_job(change: Change) -> None:
     items.update(**fields)
     if change.job_status == Status.COMPLETED and change.output:
         _record_cart_item(items.get(), change.output)
+    if change.job_status == Status.PENDING:
+        # Run again, it has no account: it is not held back by the limits of the one that it had.
+        replace_key(change.job_id, pool.ACCOUNT, None, of=pool.ADD)
+    if change.step_status == Status.WAITING and not change.error:
+        transaction.on_commit(partial(pool.wake_if_possible, change.job_id))
     # A cancelled job's browser may be at work for a moment yet; its end is told as well.
     if change.job_status in FINISHED and change.step_status != Status.RUNNING:
         pool.release_account(change.job_id)
-        transaction.on_commit(partial(_wake_next, change.params["vendor"]))
+        pool.wake_waiting_on_commit(change.params["vendor"])
 
 
 def decide_status(job: Status, step: Status) -> QueueItem.Status:
@@ -162,16 +167,3 @@ def _record_cart_item(item: QueueItem, output: Mapping[str, Any]) -> None:
         update_fields=["vendor_account", "product_name", "quantity"],
     )
     pool.count_use(output["account"])
-
-
-def _wake_next(vendor_id: str) -> None:
-    """An account of this vendor is free: the item that waits longest need not wait on. After the
-    commit, as it locks another job; should it never happen, the item's own time comes."""
-    waiting = Job.objects.filter(
-        queue_item__vendor_id=vendor_id,
-        queue_item__status=QueueItem.Status.PENDING,
-        steps__name="reserve_account",
-        steps__status=Status.WAITING,
-    )
-    if job_id := waiting.order_by("id").values_list("pk", flat=True).first():
-        make_ready(job_id)

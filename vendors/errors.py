@@ -29,3 +29,10 @@ class NoUsableAccount(VendorsError):
     """The vendor has no account that is not blocked: only a person can change that."""
 
     code = "no_usable_account"
+
+
+class CartOutOfReach(NoUsableAccount):
+    """The item may be in the cart of an account that cannot be used any more: only a person can
+    tell."""
+
+    code = "cart_out_of_reach"

@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from accounts.audit import Audited
 from accounts.fields import SealedJSONField, SealedTextField
 from automation.site import Site, site_problems
 from jobs.models import FINISHED, Job, Status, Step
@@ -38,7 +39,7 @@ class VendorQuerySet(models.QuerySet["Vendor"]):
         )
 
 
-class Vendor(models.Model):
+class Vendor(Audited):
     """A shop, as data: everything a browser must know of it. Keys as in `automation.site`."""
 
     class CartScope(models.TextChoices):
@@ -139,13 +140,25 @@ class VendorAccountQuerySet(models.QuerySet["VendorAccount"]):
 
     def free(self) -> VendorAccountQuerySet:
         """Those that no unfinished job holds, nor a step that is still being stopped."""
-        stopping = Step.objects.filter(job=models.OuterRef("held_by"), status=Status.RUNNING)
-        ended = Q(held_by__status__in=FINISHED) & ~models.Exists(stopping)
-        return self.filter(Q(held_by=None) | ended)
+        return self.filter(_is_free())
+
+    def with_freedom(self) -> VendorAccountQuerySet:
+        """Annotates `is_free`."""
+        return self.annotate(  # type: ignore[no-redef]
+            is_free=models.ExpressionWrapper(_is_free(), output_field=models.BooleanField())
+        )
 
 
-class VendorAccount(models.Model):
+def _is_free() -> Q:
+    stopping = Step.objects.filter(job=models.OuterRef("held_by"), status=Status.RUNNING)
+    ended = Q(held_by__status__in=FINISHED) & ~Q(models.Exists(stopping))
+    return Q(held_by=None) | ended
+
+
+class VendorAccount(Audited):
     """An account of the organisation's own at a vendor, shared by all of its requests."""
+
+    NOT_AUDITED = ("session_data",)  # each use of it is
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     vendor = models.ForeignKey(Vendor, on_delete=models.CASCADE, related_name="accounts")
@@ -166,7 +179,9 @@ class VendorAccount(models.Model):
 
     objects = VendorAccountQuerySet.as_manager()
 
-    daily_items_added: int  # only where `with_daily_items` was asked for
+    # Only where `with_daily_items` and `with_freedom` were asked for.
+    daily_items_added: int
+    is_free: bool
 
     class Meta:
         db_table = "vendor_accounts"
@@ -178,6 +193,10 @@ class VendorAccount(models.Model):
 
     def __str__(self) -> str:
         return self.email
+
+    @property
+    def flow_key(self) -> str:
+        return f"account:{self.pk}"
 
 
 class AccountUsage(models.Model):

@@ -1,83 +1,291 @@
-"""The account pool: which account does the next add, and what is known of it afterwards."""
+"""The account pool: which account does the next add, who waits for one, and what is known of an
+account afterwards.
+
+That an add may start by its account's limits is decided by the claim of its step, which has the
+account's flow key. Here an account is only chosen, so that nobody waits at one that is paused or at
+its limit while another has a place.
+"""
 
 import uuid
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, time, timedelta
+from enum import StrEnum
+from functools import partial
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Case, F, OuterRef, QuerySet, When
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models.fields.json import KT
 from django.utils import timezone
 
-from jobs.flow import is_paused
-from vendors.errors import NoAccountFree, NoUsableAccount
-from vendors.models import VENDORS_DAY, AccountUsage, Vendor, VendorAccount, vendors_today
+from accounts import audit
+from accounts.audit import Act
+from jobs import flow
+from jobs.flow import Cause, Hold
+from jobs.models import Job, Status, Step
+from jobs.steps import make_ready
+from vendors.errors import CartOutOfReach, NoAccountFree, NoUsableAccount
+from vendors.models import (
+    VENDORS_DAY,
+    AccountUsage,
+    QueueItem,
+    Vendor,
+    VendorAccount,
+    vendors_today,
+)
 
-# A busy account is free again when its add is done, and that wakes the next item at once; this is
-# only for the case that nobody wakes it.
+RESERVE, ADD = "reserve_account", "add_to_cart"  # the steps of a cart_add that need an account
+ACCOUNT = "account"  # the kind of an account's flow key
+# Whatever makes an account free wakes who waits; this is only for the case that nobody does.
 BUSY_RECHECK = timedelta(seconds=5)
-# Which account does an add is known here alone, so its pause is obeyed here. What an account is at
-# work on when it is paused goes on.
-IS_PAUSED = is_paused("account", OuterRef("pk"))
+
+
+class Obstacle(StrEnum):
+    """Why an account cannot be reserved now."""
+
+    PAUSED = "paused"
+    LIMITED = "at its limit"
+    USED_UP = "done for today"
+    BUSY = "busy"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """An account that is not blocked, and what stands in the way of reserving it now."""
+
+    account: VendorAccount
+    obstacle: Obstacle | None
+    hold: Hold | None = None  # by its limit
+
+    def describe(self) -> str:
+        account = self.account
+        match self.obstacle:
+            case Obstacle.PAUSED | Obstacle.LIMITED:
+                assert self.hold is not None
+                return self.hold.sentence
+            case Obstacle.USED_UP:
+                most = account.vendor.rate_limit_daily
+                return f"The account {account} has added its {most} items of today."
+        return f"The account {account} is busy."
+
+    def decide_recheck(self) -> timedelta:
+        """When to look again though nobody wakes us."""
+        if self.obstacle == Obstacle.USED_UP:
+            tomorrow = vendors_today() + timedelta(days=1)
+            return datetime.combine(tomorrow, time.min, VENDORS_DAY) - timezone.now()
+        if self.hold is not None and self.next_start is not None:
+            return self.next_start - self.hold.limit.now
+        return BUSY_RECHECK
+
+    @property
+    def next_start(self) -> datetime | None:
+        """When its rate allows the next one; None where that is not what stands in the way."""
+        if self.hold is None or self.hold.cause != Cause.RATE:
+            return None
+        return min(flow.decide_slots(self.hold.limit))
 
 
 def reserve_account(
-    vendor: Vendor, job_id: uuid.UUID, *, prefer: uuid.UUID | None = None
+    vendor: Vendor, job_id: uuid.UUID, *, only: uuid.UUID | None = None
 ) -> VendorAccount:
-    """The account that `job_id` holds from now until it ends: the one it holds already, else
-    `prefer`, else the one that was used least recently. Safe to repeat.
+    """The account that `job_id` holds from now until it ends: the one it holds already, else `only`
+    if that is given, else the one that was used least recently. Safe to repeat.
 
     Raises NoAccountFree (later there will be one) or NoUsableAccount (there will not).
     """
     with transaction.atomic():
         if held := VendorAccount.objects.filter(held_by=job_id).first():
-            if not held.is_blocked:
+            if not held.is_blocked and only in (None, held.pk):
                 return held
             release_account(job_id)
-        first = [Case(When(pk=prefer, then=0), default=1)] if prefer else []
-        account = (
-            VendorAccount.objects.filter(vendor=vendor, is_blocked=False)
-            .exclude(IS_PAUSED)
-            .free()
-            .with_daily_items()
-            .filter(daily_items_added__lt=vendor.rate_limit_daily)  # type: ignore[misc]
-            .order_by(*first, F("last_used_at").asc(nulls_first=True), "pk")
-            .select_for_update(skip_locked=True, of=("self",))
-            .first()
-        )
-        if account is None:
-            raise _why_none(vendor)
-        account.held_by_id = job_id
-        account.save(update_fields=["held_by"])
-        return account
+        standings = find_standings(vendor, only)
+        if account := _lock_one([each.account.pk for each in standings if not each.obstacle]):
+            account.held_by_id = job_id
+            account.save(update_fields=["held_by"])
+            return account
+    raise _why_none(vendor, standings, only)
 
 
-def _why_none(vendor: Vendor) -> NoAccountFree | NoUsableAccount:
-    accounts = VendorAccount.objects.filter(vendor=vendor)
-    usable = accounts.filter(is_blocked=False).with_daily_items()
-    if not usable:
-        count = len(accounts)
-        sentence = (
-            f"All {count} accounts of {vendor.name} are blocked; unblock one or add another."
-            if count
-            else f"{vendor.name} has no account; add one."
-        )
-        return NoUsableAccount(sentence)
-    if not usable.exclude(IS_PAUSED):
-        sentence = (
-            f"Every account of {vendor.name} is paused; the item goes on when one is resumed."
-        )
-        return NoAccountFree(sentence, BUSY_RECHECK)
-    if all(account.daily_items_added >= vendor.rate_limit_daily for account in usable):
-        midnight = datetime.combine(vendors_today() + timedelta(days=1), time.min, VENDORS_DAY)
-        sentence = (
-            f"Every account of {vendor.name} has added its {vendor.rate_limit_daily} items of "
-            "today; the item goes on after midnight in London."
-        )
-        return NoAccountFree(sentence, midnight - timezone.now())
-    return NoAccountFree(
-        f"Every account of {vendor.name} is busy; the item goes on as soon as one is free.",
-        BUSY_RECHECK,
+def _lock_one(ids: Collection[uuid.UUID]) -> VendorAccount | None:
+    """One of these that is free still; a rival may have it by now."""
+    return (
+        VendorAccount.objects.filter(pk__in=ids, is_blocked=False)
+        .free()
+        .order_by(F("last_used_at").asc(nulls_first=True), "pk")
+        .select_for_update(skip_locked=True, of=("self",))
+        .first()
     )
+
+
+def find_standings(vendor: Vendor, only: uuid.UUID | None = None) -> list[Standing]:
+    """How the vendor's accounts stand, or that one of them; those that are blocked are left out."""
+    accounts = VendorAccount.objects.filter(vendor=vendor, is_blocked=False)
+    if only is not None:
+        accounts = accounts.filter(pk=only)
+    accounts = accounts.with_freedom().with_daily_items().defer("password", "session_data")
+    found = list(accounts.select_related("vendor"))
+    holds = flow.find_holds([account.flow_key for account in found])
+    return [_stand(account, holds.get(account.flow_key)) for account in found]
+
+
+def _stand(account: VendorAccount, hold: Hold | None) -> Standing:
+    if hold is not None:
+        is_paused = hold.cause == Cause.PAUSED
+        return Standing(account, Obstacle.PAUSED if is_paused else Obstacle.LIMITED, hold)
+    if account.daily_items_added >= account.vendor.rate_limit_daily:
+        return Standing(account, Obstacle.USED_UP)
+    return Standing(account, None if account.is_free else Obstacle.BUSY)
+
+
+def _why_none(
+    vendor: Vendor, standings: Sequence[Standing], only: uuid.UUID | None
+) -> NoAccountFree | NoUsableAccount:
+    if standings:
+        recheck = min(each.decide_recheck() for each in standings)
+        return NoAccountFree(describe_wait(vendor, standings, only), recheck)
+    if only is not None:
+        account = VendorAccount.objects.filter(pk=only).first()
+        return CartOutOfReach(
+            f"The item may be in the cart of {account} at {vendor.name}, and that account is "
+            "blocked. Look into its cart by hand; unblock it to have the item go on there."
+            if account
+            else f"The item may be in the cart of an account of {vendor.name} that was deleted. "
+            "Look into its cart by hand before the item is asked for again."
+        )
+    count = VendorAccount.objects.filter(vendor=vendor).count()
+    return NoUsableAccount(
+        f"All {count} accounts of {vendor.name} are blocked; unblock one or add another."
+        if count
+        else f"{vendor.name} has no account; add one."
+    )
+
+
+def describe_wait(
+    vendor: Vendor, standings: Sequence[Standing], only: uuid.UUID | None = None
+) -> str:
+    """What an item waits for that needs one of these accounts."""
+    if only is not None:
+        return (
+            f"The item may be in the cart of {standings[0].account} already, so no other account "
+            f"may add it. {standings[0].describe()}"
+        )
+    # One without an obstacle was taken by a rival this moment.
+    counts = Counter(each.obstacle or Obstacle.BUSY for each in standings)
+    if len(counts) > 1:
+        reasons = ", ".join(f"{counts[why]} {_be(counts[why])} {why}" for why in sorted(counts))
+        return (
+            f"No account of {vendor.name} is free: {reasons}; the item goes on as soon as one is."
+        )
+    (obstacle,) = counts
+    if len(standings) == 1 and standings[0].hold:
+        return standings[0].describe()
+    match obstacle:
+        case Obstacle.PAUSED:
+            then = "is paused; the item goes on when one is resumed."
+        case Obstacle.LIMITED:
+            then = "is at its limit; the item goes on as soon as one may start again."
+        case Obstacle.USED_UP:
+            then = (
+                f"has added its {vendor.rate_limit_daily} items of today; the item goes on after "
+                "midnight in London."
+            )
+        case Obstacle.BUSY:
+            then = "is busy; the item goes on as soon as one is free."
+    return f"Every account of {vendor.name} {then}"
+
+
+def _be(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+# ---- who waits for an account --------------------------------------------------------------------
+
+
+def find_bound_account(job_id: uuid.UUID) -> uuid.UUID | None:
+    """The account whose cart the item may be in already, as an attempt of the job was about to
+    press its add button: no other may add it before that cart was read."""
+    adds = Step.objects.filter(job=job_id, name=ADD, checkpoint__account__isnull=False)
+    bound = adds.values_list(KT("checkpoint__account"), flat=True).first()
+    return uuid.UUID(bound) if bound else None
+
+
+def wake_waiting_on_commit(vendor_id: Any) -> None:
+    """To be called wherever an account of the vendor may become free, or more may be added."""
+    transaction.on_commit(partial(wake_waiting, vendor_id))
+
+
+def wake_waiting(vendor_id: Any) -> None:
+    """As many items as the vendor has accounts to give now try again, those first that wait
+    longest. After the commit of whatever may have made an account free. Safe to repeat; should it
+    never happen, an item's own time comes."""
+    vendor = Vendor.objects.filter(pk=vendor_id).first()
+    if vendor is None:
+        return
+    usable = {str(each.account.pk) for each in find_standings(vendor) if not each.obstacle}
+    if not usable:
+        return
+    jobs = _jobs_that_wait(vendor, usable).order_by("-priority", "id")
+    # Twice as many: several may be bound to the same account.
+    for job_id, bound in list(jobs.values_list("pk", "bound")[: 2 * len(usable)]):
+        if not usable:
+            return
+        if bound is None or bound in usable:
+            make_ready(job_id)
+            usable.discard(bound or next(iter(usable)))
+
+
+def _jobs_that_wait(vendor: Vendor, accounts: Collection[str]) -> QuerySet[Any]:
+    """Those that wait for any account or for one of these; `bound` is the only one that will do."""
+    waits = Step.objects.filter(
+        job=OuterRef("pk"), name__in=(RESERVE, ADD), status=Status.WAITING, limited_by=""
+    )
+    adds = Step.objects.filter(job=OuterRef("pk"), name=ADD)
+    jobs = Job.objects.filter(
+        Exists(waits),
+        queue_item__vendor=vendor,
+        queue_item__status=QueueItem.Status.PENDING,
+        held_account=None,  # who has an account waits for something else
+    ).annotate(bound=Subquery(adds.values_list(KT("checkpoint__account"))[:1]))
+    return jobs.filter(Q(bound=None) | Q(bound__in=accounts))
+
+
+def wake_if_possible(job_id: uuid.UUID) -> None:
+    """After the commit that has put the job off: of an account that became free and a job that
+    found none in the same moment, one sees the other."""
+    item = QueueItem.objects.select_related("vendor").filter(job=job_id).first()
+    if item is None or VendorAccount.objects.filter(held_by=job_id).exists():
+        return
+    standings = find_standings(item.vendor, find_bound_account(job_id))
+    with transaction.atomic():  # a row that somebody has locked would only be missed again
+        found = _lock_one([each.account.pk for each in standings if not each.obstacle])
+    if found is not None:
+        make_ready(job_id)
+
+
+def wake_for_account(account_id: str) -> None:
+    """After a change of the account's limit, or a start by it: who waits goes on now, or comes
+    again when the account may start next."""
+    account = find_account(account_id)
+    if account is None:
+        return
+    wake_waiting(account.vendor_id)
+    for standing in find_standings(account.vendor, account.pk):
+        if standing.next_start is not None:
+            jobs = _jobs_that_wait(account.vendor, [account_id])
+            flow.bring_forward(jobs, standing.next_start)
+
+
+def find_account(pk: str) -> VendorAccount | None:
+    try:
+        return VendorAccount.objects.defer("password", "session_data").filter(pk=pk).first()
+    except ValidationError:  # a person may have typed anything
+        return None
+
+
+# ---- what is known of an account -----------------------------------------------------------------
 
 
 def release_account(job_id: uuid.UUID) -> None:
@@ -86,15 +294,29 @@ def release_account(job_id: uuid.UUID) -> None:
 
 def set_aside(account: VendorAccount, reason: str) -> None:
     """The vendor refuses this account: no job uses it until a person unblocks it."""
-    VendorAccount.objects.filter(pk=account.pk).update(
-        is_blocked=True, blocked_at=timezone.now(), blocked_reason=reason[:500], session_data=None
-    )
+    with transaction.atomic():
+        VendorAccount.objects.filter(pk=account.pk).update(
+            is_blocked=True,
+            blocked_at=timezone.now(),
+            blocked_reason=reason[:500],
+            session_data=None,
+        )
+        audit.note(account, Act.SET_ASIDE, reason=reason)
 
 
 def unblock(accounts: QuerySet[VendorAccount]) -> int:
     """A person says that the vendor takes these accounts again. Returns how many were blocked."""
-    blocked = VendorAccount.objects.filter(pk__in=accounts.values("pk"), is_blocked=True)
-    return blocked.update(is_blocked=False, blocked_at=None, blocked_reason="")
+    with transaction.atomic():
+        rows = VendorAccount.objects.filter(pk__in=accounts.values("pk"), is_blocked=True)
+        blocked = list(rows.order_by("pk").select_for_update(no_key=True, of=("self",)))
+        VendorAccount.objects.filter(pk__in=[account.pk for account in blocked]).update(
+            is_blocked=False, blocked_at=None, blocked_reason=""
+        )
+        for account in blocked:
+            audit.note(account, Act.UNBLOCKED)
+        for vendor_id in {account.vendor_id for account in blocked}:
+            wake_waiting_on_commit(vendor_id)
+    return len(blocked)
 
 
 def count_use(account_id: uuid.UUID) -> None:

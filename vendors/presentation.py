@@ -85,6 +85,8 @@ ADVICE = {
     "captcha": "Open the product at the shop and add it by hand, signed in as one of our accounts.",
     "manual_vendor": "Open the product at the shop and add it by hand.",
     "no_usable_account": "Unblock or add an account of this vendor, then send the request again.",
+    "cart_out_of_reach": "Sign in by hand as that account and look into its cart. If the item is "
+    "not there, unblock the account and run the job again, or send the request again.",
     "account_blocked": "Sign in by hand to see what the shop wants, then unblock the account.",
     "wrong_credentials": "Correct the account's password here and unblock it.",
     "out_of_stock": "Order it elsewhere, or send the request again when the shop has it.",

@@ -18,6 +18,7 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 from rest_framework import serializers
 
+from accounts import audit
 from automation import errors
 from automation.guard import NetworkPolicy
 from automation.host import BrowserHost
@@ -27,8 +28,9 @@ from automation.shop.request import AddIntent, AddResult, CartRequest, Credentia
 from automation.site import Site
 from jobs.context import StepContext
 from jobs.errors import Becomes, BusinessError, Stopped, TransientError
-from jobs.flow import register_names
-from jobs.models import Artifact
+from jobs.flow import register_names, register_waker
+from jobs.keys import set_key
+from jobs.models import Artifact, Step
 from jobs.plans import (
     Chain,
     Done,
@@ -39,6 +41,7 @@ from jobs.plans import (
     register_workflow,
     step_handler,
 )
+from jobs.why import register_reason
 from vendors import pool
 from vendors.cart_queue import CART_ADD, follow_job
 from vendors.errors import NoAccountFree, NoUsableAccount
@@ -52,8 +55,8 @@ RATE_LIMITED_PAUSE = timedelta(seconds=60)
 def plan_cart_add(params: Mapping[str, Any]) -> Chain:
     keys = (f"vendor:{params['vendor']}",)
     return [
-        [StepPlan("reserve_account", "Reserve an account", "vendors.reserve_account", keys=keys)],
-        [StepPlan("add_to_cart", "Add to the cart", "vendors.add_to_cart", weight=9, keys=keys)],
+        [StepPlan(pool.RESERVE, "Reserve an account", "vendors.reserve_account", keys=keys)],
+        [StepPlan(pool.ADD, "Add to the cart", "vendors.add_to_cart", weight=9, keys=keys)],
     ]
 
 
@@ -64,7 +67,26 @@ def _find_vendor_name(pk: str) -> str | None:
         return None
 
 
+def _find_account_name(pk: str) -> str | None:
+    account = pool.find_account(pk)
+    return account.email if account else None
+
+
+def _find_what_it_waits_for(step: Step) -> str | None:
+    """As it is now; None for one that waits for something else than an account."""
+    item = QueueItem.objects.select_related("vendor").filter(job=step.job_id).first()
+    if item is None or VendorAccount.objects.filter(held_by=step.job_id).exists():
+        return None
+    only = pool.find_bound_account(step.job_id)
+    standings = pool.find_standings(item.vendor, only)
+    return pool.describe_wait(item.vendor, standings, only) if standings else None
+
+
 register_names("vendor", _find_vendor_name)
+register_names(pool.ACCOUNT, _find_account_name)
+register_waker(pool.ACCOUNT, pool.wake_for_account)
+for _handler in ("vendors.reserve_account", "vendors.add_to_cart"):
+    register_reason(_handler, _find_what_it_waits_for)
 
 
 class CartAddParams(serializers.Serializer[Any]):
@@ -81,6 +103,7 @@ def reserve_account(context: StepContext) -> Outcome:
     account = _reserve(item, context)
     if isinstance(account, Postpone):
         return account
+    set_key(context.claim, pool.ACCOUNT, str(account.pk), of=pool.ADD)
     return Done({"account": str(account.pk)})
 
 
@@ -90,7 +113,11 @@ def add_to_cart(context: StepContext) -> Outcome:
     account = _reserve(item, context)
     if isinstance(account, Postpone):
         return account
+    if set_key(context.claim, pool.ACCOUNT, str(account.pk), of=pool.ADD):
+        # It has another account than the one by whose limits it was claimed.
+        return Postpone(timedelta(0), "It has its account, and starts by that account's limits.")
     site = item.vendor.site()
+    audit.note_access(account, job=context.job_id, step=context.claim.name, attempt=context.attempt)
     session = SavedSession.of(account)
     request = CartRequest(
         product_url=item.product_url,
@@ -102,7 +129,7 @@ def add_to_cart(context: StepContext) -> Outcome:
     version = uuid4().hex
 
     async def add(browser: BrowserSession) -> tuple[AddResult, Mapping[str, Any]]:
-        async def checkpoint(intent: AddIntent) -> None:
+        async def checkpoint(intent: AddIntent | None) -> None:
             await browser.call(_save_intent, context, account, intent)
 
         result = await flow.add_to_cart(
@@ -111,7 +138,7 @@ def add_to_cart(context: StepContext) -> Outcome:
             credentials,
             request,
             known_cart=session.known_cart if session else None,
-            intent=_saved_intent(context, account),
+            intent=_saved_intent(context),
             checkpoint=checkpoint,
         )
         browser.version = version
@@ -127,9 +154,9 @@ def add_to_cart(context: StepContext) -> Outcome:
         )
     except errors.AutomationError as error:
         _keep_evidence(context, error)
-        if session and context.checkpoint:
+        if session and context.checkpoint is not None:
             session.forget_cart(account)  # some of the add may be in it
-        return _decide_outcome(error, account)
+        return _decide_outcome(error, context, account)
     SavedSession(storage_state, version, result.cart, timezone.now()).save(account)
     return Done(
         {
@@ -142,18 +169,17 @@ def add_to_cart(context: StepContext) -> Outcome:
 
 
 def _item(context: StepContext) -> QueueItem:
-    items = QueueItem.objects.select_related("vendor", "assigned_account")
+    items = QueueItem.objects.select_related("vendor")
     return items.get(pk=context.job_params["queue_item"])
 
 
 def _reserve(item: QueueItem, context: StepContext) -> VendorAccount | Postpone:
-    held = item.assigned_account
-    if held is not None and held.held_by_id == context.job_id and not held.is_blocked:
-        return held
+    only = pool.find_bound_account(context.job_id)
     try:
-        # Run again, it goes back to the account whose cart its former run may have changed.
-        return pool.reserve_account(item.vendor, context.job_id, prefer=item.assigned_account_id)
+        return pool.reserve_account(item.vendor, context.job_id, only=only)
     except NoAccountFree as error:
+        # What it comes again for is not a start of the account that it had.
+        set_key(context.claim, pool.ACCOUNT, None, of=pool.ADD)
         return Postpone(error.come_again_in, str(error))
     except NoUsableAccount as error:
         raise BusinessError(error.code, str(error), Becomes.MANUAL) from error
@@ -173,19 +199,22 @@ def _spec(
     )
 
 
-def _save_intent(context: StepContext, account: VendorAccount, intent: AddIntent) -> None:
-    context.save_checkpoint({"account": str(account.pk), "intent": intent.to_data()})
+def _save_intent(context: StepContext, account: VendorAccount, intent: AddIntent | None) -> None:
+    """From now on the item may be in this account's cart, and no other may add it; None: it is in
+    no cart."""
+    context.save_checkpoint(
+        {"account": str(account.pk), "intent": intent.to_data()} if intent else {}
+    )
 
 
-def _saved_intent(context: StepContext, account: VendorAccount) -> AddIntent | None:
-    """What a former attempt was about to do, if it was with this account."""
-    checkpoint = context.checkpoint
-    if checkpoint is None or checkpoint["account"] != str(account.pk):
-        return None
-    return AddIntent.from_data(checkpoint["intent"])
+def _saved_intent(context: StepContext) -> AddIntent | None:
+    """What a former attempt was about to do, with the account that this one has as well."""
+    return AddIntent.from_data(context.checkpoint["intent"]) if context.checkpoint else None
 
 
-def _decide_outcome(error: errors.AutomationError, account: VendorAccount) -> Outcome:
+def _decide_outcome(
+    error: errors.AutomationError, context: StepContext, account: VendorAccount
+) -> Outcome:
     """What becomes of the item after the site, the network or the browser said no.
 
     Returns a Postpone, or raises what the runner acts on.
@@ -198,8 +227,10 @@ def _decide_outcome(error: errors.AutomationError, account: VendorAccount) -> Ou
         case errors.StepStopped():
             raise Stopped from error
         case errors.AccountBlocked() | errors.WrongCredentials():
-            # The next attempt reserves another account, or finds that there is none.
+            # The next attempt reserves another account, or finds that there is none, or that the
+            # item may be in this one's cart.
             pool.set_aside(account, sentence)
+            set_key(context.claim, pool.ACCOUNT, None, of=pool.ADD)
             raise TransientError(error.code, sentence) from error
         case errors.CaptchaSeen():
             raise BusinessError(error.code, sentence, Becomes.MANUAL) from error

@@ -78,6 +78,8 @@ def _what_to_do(error: Exception, context: dict[str, Any]) -> str:
                 'Say who calls: send the header "Authorization: token KEY:SECRET", or a token of '
                 '/api/token as "Authorization: Bearer TOKEN".'
             )
+        case exceptions.AuthenticationFailed(detail={"code": "no_active_account"}):
+            return "No active user has this username and password; check both."
         case exceptions.AuthenticationFailed(detail=dict() as detail):  # simplejwt's
             return f"{detail['detail']}. Get a new token from /api/token."
         case exceptions.NotFound() | Http404():

@@ -46,7 +46,7 @@ from automation.shop.request import (
 from automation.shop.traffic import Traffic
 from automation.site import Site
 
-Checkpoint = Callable[[AddIntent], Awaitable[None]]
+Checkpoint = Callable[[AddIntent | None], Awaitable[None]]
 
 LATE_CART = 1.0
 """Seconds until a cart that a queue behind the shop fills is looked at once more."""
@@ -67,6 +67,8 @@ async def add_to_cart(
     `known_cart` is what the cart held when this account was last verified, moments ago: it saves
     reading the cart first. `checkpoint` is awaited right before the first press and has to commit
     what it is given; a later attempt passes that as `intent`, and then begins by reading the cart.
+    It is awaited with None once the shop has refused the add and its cart does not show the product
+    at all: nothing of it happened, so that another account may try.
     With a cart of the session, save the storage state after this: it is what holds the cart.
 
     Raises the errors of `automation.errors`. After a BusinessError raised past the checkpoint, the
@@ -216,10 +218,17 @@ class _Add:
             line = progress.line
             if line is not None and await self._cart.can_set(line):
                 return progress
+        raise await self._find_error(progress, expected, answer)
+
+    async def _find_error(
+        self, progress: Progress, expected: int, answer: Answer
+    ) -> AutomationError:
         error = self._explain(progress, expected, answer)
         if isinstance(error, CartMismatch):
             await self._check_still_signed_in()
-        raise error
+        if isinstance(error, BusinessError) and progress.now == 0:
+            await self._checkpoint(None)
+        return error
 
     def _was_emptied(self, progress: Progress, expected: int, answer: Answer) -> bool:
         """Whether somebody checked the cart out since it was known: only our pieces are in it."""

@@ -41,14 +41,20 @@ cancel_job = extend_schema(
     operation_id="cancel_job",
     summary="Cancel a job",
     description="The job ends at once; a step that is running is told, and stops within seconds. "
-    "Safe to repeat. For admins, and for those who asked for the job.",
+    "One that is with a person is not needed any more. Safe to repeat. For admins, and for those "
+    "who asked for the job.",
     tags=["jobs"],
     request=CancelSerializer,
     responses={
         200: ControlledSerializer,
         400: BAD_BODY,
         409: refused(
-            "It has ended otherwise.",
+            "It has ended otherwise, or nobody knows yet what an act of it did.",
+            (
+                "OUTCOME_IS_UNKNOWN",
+                "Nobody knows yet whether this happened: “Pay ₹6,000”. Look at the site and say so "
+                "in the inbox; “Buy 2 × Gift voucher” can be cancelled after that.",
+            ),
             (
                 "JOB_HAS_ENDED",
                 "“Add 1 × Product Name to the cart at Vendor Co” has ended already (completed); "
@@ -102,8 +108,9 @@ rerun_job = extend_schema(
 control_jobs = extend_schema(
     operation_id="control_jobs",
     summary="Cancel many jobs, or run them again",
-    description="Count first, with `dry_run`. `cancel` is for jobs that have not ended, `rerun` "
-    "for failed, cancelled and manual ones (for completed ones if `status` names them), `resume` "
+    description="Count first, with `dry_run`. `cancel` is for jobs that have not ended (for "
+    "manual ones if `status` names them), `rerun` for failed, cancelled and manual ones (for "
+    "completed ones if `status` names them), `resume` "
     "for manual ones. Jobs are done one by one; one that has changed meanwhile is skipped and "
     "said. At most 1,000 a call: while `next` is not null, send the same with it as `after`.",
     tags=["jobs"],

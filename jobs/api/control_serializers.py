@@ -5,7 +5,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from jobs.api.serializers import JobSerializer
+from jobs.api.serializers import JobSerializer, OneOf
 from jobs.bulk import Action
 from jobs.models import JOB_STATUSES, Status
 
@@ -53,9 +53,7 @@ class ParamsField(serializers.DictField):
 class FilterSerializer(StrictSerializer):
     ids = serializers.ListField(child=serializers.UUIDField(), max_length=MOST_IDS, required=False)
     workflow = serializers.CharField(max_length=100, required=False)
-    status = serializers.ListField(
-        child=serializers.ChoiceField(choices=JOB_STATUSES), required=False
-    )
+    status = serializers.ListField(child=OneOf(choices=JOB_STATUSES), required=False)
     error_code = serializers.CharField(max_length=100, required=False)
     created_after = serializers.DateTimeField(required=False, help_text="This moment, or later.")
     created_before = serializers.DateTimeField(required=False, help_text="Before this moment.")
@@ -66,7 +64,7 @@ class FilterSerializer(StrictSerializer):
 
 
 class BulkSerializer(StrictSerializer):
-    action = serializers.ChoiceField(choices=[(each.value, each.value) for each in Action])
+    action = OneOf(choices=[(each.value, each.value) for each in Action])
     filter = FilterSerializer(help_text="Jobs for which all of it holds.")
     dry_run = serializers.BooleanField(default=False, help_text="Only count, and show the first.")
     from_step = RerunSerializer().fields["from_step"]

@@ -39,7 +39,7 @@ class SettleView(APIView):
         found = get_object_or_404(visible, pk=id_of(pk))
         assert isinstance(request.user, User)
         try:
-            effects.decide(found.pk, happened=asked["happened"], by=request.user)
+            effects.decide(found.pk, **asked, by=request.user)
         except NotPossible as error:
             raise refusal(error) from error
         return Response({"success": True})

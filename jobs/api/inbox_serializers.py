@@ -9,6 +9,9 @@ from jobs.api.control_serializers import StrictSerializer
 
 class SettleSerializer(StrictSerializer):
     happened = serializers.BooleanField(help_text="Whether the act took effect.")
+    cancel = serializers.BooleanField(
+        default=False, help_text="The job is not needed any more: it does not go on."
+    )
 
 
 class AssignSerializer(StrictSerializer):
@@ -25,3 +28,6 @@ class InboxSerializer(serializers.Serializer[Any]):
     waits = serializers.ListField(child=serializers.DictField())
     messages = serializers.ListField(child=serializers.DictField())
     effects = serializers.ListField(child=serializers.DictField())
+    webhooks = serializers.ListField(
+        child=serializers.DictField(), help_text="Disabled because what was sent did not arrive."
+    )

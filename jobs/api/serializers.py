@@ -3,7 +3,7 @@
 The parts are written by `jobs/snapshots.py` and `jobs/events.py`; here they are only described.
 """
 
-from typing import Any
+from typing import Any, NoReturn
 
 from rest_framework import serializers
 
@@ -12,8 +12,18 @@ from jobs.models import JOB_STATUSES, STEP_STATUSES, Artifact, Wait
 LARGEST_PAGE = 200
 
 
+class OneOf(serializers.ChoiceField):
+    """Says which there are, where DRF says only that this is none."""
+
+    def fail(self, key: str, **values: Any) -> NoReturn:
+        if key == "invalid_choice":
+            known = ", ".join(map(str, self.choices))
+            raise serializers.ValidationError(f"{values['input']!r} is none of: {known}.")
+        super().fail(key, **values)
+
+
 class JobQuerySerializer(serializers.Serializer[Any]):
-    status = serializers.ChoiceField(choices=JOB_STATUSES, required=False)
+    status = OneOf(choices=JOB_STATUSES, required=False)
     workflow = serializers.CharField(max_length=100, required=False)
     created_after = serializers.DateTimeField(required=False, help_text="This moment, or later.")
     created_before = serializers.DateTimeField(required=False, help_text="Before this moment.")

@@ -72,12 +72,19 @@ enter_code = extend_schema(
     summary="Give a code to the request that waits for it",
     tags=["waits"],
     request=CodeSerializer,
-    examples=[request({"otpRequestId": REQUEST, "otpValue": "482913"})],
+    examples=[
+        request({"otpRequestId": REQUEST, "otpValue": "482913"}),
+        response({"success": True}),
+    ],
     responses={
         200: AcceptedSerializer,
         400: refused(
             "Nothing changed.",
-            ("INVALID_OTP", "A code has 3 to 12 digits or letters, and at least one digit."),
+            (
+                "INVALID_OTP",
+                "A code has 3 to 12 digits or letters, and at least one digit. Type it as the "
+                "message has it.",
+            ),
         ),
         **UNAUTHENTICATED,
         **NOT_FOUND,
@@ -90,7 +97,11 @@ answer_wait = extend_schema(
     summary="Answer an approval, or give a code",
     tags=["waits"],
     request=AnswerSerializer,
-    examples=[request({"choice": "approve"})],
+    examples=[
+        request({"choice": "approve"}, "An approval"),
+        request({"code": "482913"}, "A code"),
+        response({"success": True}),
+    ],
     responses={
         200: AcceptedSerializer,
         400: refused(
@@ -113,5 +124,9 @@ send_signal = extend_schema(
         request({"topic": "voucher.issued", "fields": {"order": "5"}, "key": "voucher-77"}),
         response({"success": True, "signal_id": REQUEST, "job_id": None}),
     ],
-    responses={200: SentSerializer, 400: refused("Nothing changed."), **UNAUTHENTICATED},
+    responses={
+        200: SentSerializer,
+        400: refused("Nothing changed.", ("INVALID_REQUEST", "topic: This field is required.")),
+        **UNAUTHENTICATED,
+    },
 )

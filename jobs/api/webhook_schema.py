@@ -48,6 +48,16 @@ DELIVERY = {
     "response_status": 204,
     "response_body": "",
     "error": "",
+    "history": [
+        {
+            "attempt": 1,
+            "at": "2025-12-02T10:25:30Z",
+            "seconds": 0.184,
+            "status": 204,
+            "body": "",
+            "error": "",
+        }
+    ],
     "created_at": "2025-12-02T10:25:30Z",
     "delivered_at": "2025-12-02T10:25:31Z",
 }
@@ -70,6 +80,23 @@ INVALID = {
             "'job' is no kind of event. Write job.completed for one, job.* for all of jobs, * for "
             "everything.",
         ),
+    )
+}
+
+
+BAD_ROTATION = {
+    400: refused(
+        "Nothing was changed.",
+        (
+            "INVALID_REQUEST",
+            "keep_old_hours: Ensure this value is less than or equal to 168.",
+        ),
+    )
+}
+BAD_QUERY = {
+    400: refused(
+        "A parameter is wrong.",
+        ("INVALID_REQUEST", "limit: Ensure this value is less than or equal to 100."),
     )
 }
 
@@ -132,6 +159,7 @@ rotate_secret = extend_schema(
                 "old_secret_expires_at": "2025-12-03T10:25:00Z",
             },
         ),
+        **BAD_ROTATION,
         **ADMINS_ONLY,
         **NOT_FOUND,
     },
@@ -143,6 +171,7 @@ list_deliveries = extend_schema(
     parameters=[DeliveryQuerySerializer],
     responses={
         200: answered(DeliveryListSerializer, {"deliveries": [DELIVERY], "next": None}),
+        **BAD_QUERY,
         **ADMINS_ONLY,
         **NOT_FOUND,
     },

@@ -4,6 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from jobs.api.serializers import OneOf
 from jobs.models import WebhookDelivery, WebhookEndpoint
 from jobs.webhooks.endpoints import LONGEST_PATTERN, MOST_PATTERNS, OLD_SECRET_STAYS
 
@@ -83,8 +84,21 @@ class RotatedSerializer(serializers.ModelSerializer[WebhookEndpoint]):
         fields = ["secret", "old_secret_expires_at"]
 
 
+class AttemptSerializer(serializers.Serializer[Any]):
+    attempt = serializers.IntegerField()
+    at = serializers.DateTimeField(help_text="When it began.")
+    seconds = serializers.FloatField(allow_null=True, help_text="null: nothing was sent.")
+    status = serializers.IntegerField(allow_null=True, help_text="null: there was no answer.")
+    body = serializers.CharField(help_text="The beginning of the answer.")
+    error = serializers.CharField()
+
+
 class DeliverySerializer(serializers.ModelSerializer[WebhookDelivery]):
     job = serializers.UUIDField(source="job_id", allow_null=True)
+    history = AttemptSerializer(
+        many=True,
+        help_text="The newest 20 attempts, in order. One whose sender was stopped is not in it.",
+    )
 
     class Meta:
         model = WebhookDelivery
@@ -99,6 +113,7 @@ class DeliverySerializer(serializers.ModelSerializer[WebhookDelivery]):
             "response_status",
             "response_body",
             "error",
+            "history",
             "created_at",
             "delivered_at",
         ]
@@ -106,7 +121,7 @@ class DeliverySerializer(serializers.ModelSerializer[WebhookDelivery]):
 
 
 class DeliveryQuerySerializer(serializers.Serializer[Any]):
-    status = serializers.ChoiceField(choices=WebhookDelivery.Status.choices, required=False)
+    status = OneOf(choices=WebhookDelivery.Status.choices, required=False)
     before = serializers.CharField(
         max_length=40,
         required=False,

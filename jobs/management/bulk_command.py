@@ -107,7 +107,10 @@ class BulkCommand(BaseCommand):
         """Whatever they are: what cannot be done with them is said."""
         jobs = Job.objects.filter(pk__in=ids)
         if unknown := set(ids) - set(jobs.values_list("pk", flat=True)):
-            raise CommandError(f"No job has the id {', '.join(map(str, sorted(unknown)))}.")
+            raise CommandError(
+                f"No job has the id {', '.join(map(str, sorted(unknown)))}. A job's page has it in "
+                "its address; what is archived can only be looked at."
+            )
         return jobs
 
     def _list(self, jobs: QuerySet[Job], count: int) -> None:

@@ -101,6 +101,7 @@ class Job(models.Model):
                     ("running", "manual"),
                     ("running", "cancelled"),
                     ("waiting", "cancelled"),
+                    ("manual", "cancelled"),
                     # A person lets an ended job go on (control.py).
                     ("completed", "pending"),
                     ("failed", "pending"),

@@ -15,6 +15,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from uuid_utils.compat import uuid7
 
+from accounts.audit import Audited
 from accounts.fields import SealedTextField
 from accounts.models import FIRST_WORKSPACE, Workspace
 from jobs.models.engine import Job, Step
@@ -99,7 +100,7 @@ class OtpRequest(models.Model):
         return f"{self.service} code for {self.otp_type}"
 
 
-class InboundSource(models.Model):
+class InboundSource(Audited):
     """A phone, a number or a mailbox whose messages come to us."""
 
     class Kind(models.TextChoices):
@@ -130,7 +131,7 @@ class InboundSource(models.Model):
         return self.name
 
 
-class OtpRule(models.Model):
+class OtpRule(Audited):
     """How a service's messages are read. A service with rules is known by them alone."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)

@@ -13,6 +13,7 @@ from django.db import models
 from django.db.models.functions import Now
 from uuid_utils.compat import uuid7
 
+from accounts.audit import Audited
 from accounts.fields import SealedTextField
 from accounts.models import Workspace
 from jobs.models.engine import Job
@@ -23,7 +24,19 @@ def new_message_id() -> str:
     return f"msg_{uuid7().hex}"
 
 
-class WebhookEndpoint(models.Model):
+class WebhookEndpoint(Audited):
+    # Written by verbs, which note what they do.
+    NOT_AUDITED = (
+        "disabled_at",
+        "disabled_reason",
+        "disabled_for_failing",
+        "admins_told_at",
+        "failing_since",
+        "old_secret",
+        "old_secret_expires_at",
+        "created_by",
+    )
+
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="+")
     url = models.CharField(max_length=2000)
@@ -39,6 +52,12 @@ class WebhookEndpoint(models.Model):
     )
     disabled_at = models.DateTimeField(null=True)
     disabled_reason = models.CharField(max_length=500, blank=True)
+    disabled_for_failing = models.BooleanField(
+        default=False, help_text="By us: what it was sent did not arrive. Else a person did it."
+    )
+    admins_told_at = models.DateTimeField(
+        null=True, help_text="When they were written to that it was disabled for failing."
+    )
     failing_since = models.DateTimeField(
         null=True, help_text="Of the first failure since something was last delivered."
     )
@@ -85,6 +104,11 @@ class WebhookDelivery(models.Model):
     response_status = models.PositiveSmallIntegerField(null=True)
     response_body = models.CharField(max_length=1000, blank=True, help_text="Its beginning.")
     error = models.CharField(max_length=500, blank=True)
+    history = models.JSONField(
+        default=list,
+        help_text="What came of its newest attempts, in order: "
+        '[{"attempt", "at", "seconds", "status", "body", "error"}].',
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     delivered_at = models.DateTimeField(null=True)
 

@@ -43,7 +43,7 @@ class InboundSourceAdmin(ModelAdmin):
     @display(description="Address for its messages")
     def address(self, source: InboundSource) -> str:
         if source._state.adding:
-            return "Shown once it is saved."
+            return "Save it first; its address is shown then."
         return f"{settings.PUBLIC_URL.geturl().rstrip('/')}/api/otp/inbound?source={source.pk}"
 
     def save_model(self, request: HttpRequest, obj: InboundSource, form: Any, change: bool) -> None:

@@ -15,6 +15,8 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from accounts import audit
+from accounts.audit import Act
 from accounts.models import User
 from jobs import waits
 from jobs.errors import InvalidAnswer, WaitClosed
@@ -159,7 +161,7 @@ def assign(
         waits.lock_topics([requests.topic(message.workspace_id)])
         message.refresh_from_db()
         if message.status not in (Status.UNCLEAR, Status.KEPT):
-            raise WaitClosed("Somebody has dealt with this message already.")
+            raise WaitClosed("Somebody has dealt with this message already. Look again.")
         chosen = requests.cleaned(code) if code else message.code
         if chosen is None:
             raise InvalidAnswer(
@@ -172,6 +174,7 @@ def assign(
         message.status, message.given_to_id = Status.GIVEN, request_id
         message.text = message.code = None
         message.save()
+        audit.note(message, Act.ASSIGNED, by=by, request=request_id)
 
 
 def erase_old_codes() -> int:

@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.utils import timezone
 
+from accounts import audit
+from accounts.audit import Act
 from accounts.models import User
 from jobs import waits
 from jobs.errors import Becomes, BusinessError, InvalidAnswer, WaitClosed
@@ -180,13 +182,17 @@ def enter_code(request_id: uuid.UUID, code: str, by: User | None) -> None:
         who = by.get_username() if by else "A client"
         if not give_code(request_id, code, message=f"{who} entered the code.", by=by):
             raise WaitClosed("This code is not waited for any more. Look at the job again.")
+        audit.note(OtpRequest.objects.get(pk=request_id), Act.CODE_ENTERED, by=by)
 
 
 def cleaned(code: str) -> str:
     """A typed code without its blanks. Raises InvalidAnswer for what is none."""
     code = code.strip().replace(" ", "")
     if not CODE.fullmatch(code):
-        raise InvalidAnswer("A code has 3 to 12 digits or letters, and at least one digit.")
+        raise InvalidAnswer(
+            "A code has 3 to 12 digits or letters, and at least one digit. Type it as the message "
+            "has it."
+        )
     return code
 
 
@@ -194,7 +200,9 @@ def enter_code_for(wait: Wait, code: str, by: User) -> None:
     """The same for the request of this wait."""
     request = OtpRequest.objects.filter(wait=wait).first()
     if request is None:
-        raise InvalidAnswer("This does not wait for a code.")
+        raise InvalidAnswer(
+            "This waits for something else than a code. Look at the job again for what it asks."
+        )
     enter_code(request.pk, code, by)
 
 

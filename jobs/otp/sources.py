@@ -67,7 +67,10 @@ def _check_gateway(delivery: Delivery, secret: bytes) -> None:
     if not timestamp.isdecimal() or (
         abs(delivery.now.timestamp() - int(timestamp)) > CLOCK_SKEW_SECONDS
     ):
-        raise InvalidSignature("The signature is too old, or the phone's clock is wrong.")
+        raise InvalidSignature(
+            "The signature is too old, or the phone's clock is wrong: let the phone take its time "
+            "from the network, then send the message again."
+        )
 
 
 def _check_twilio(delivery: Delivery, secret: bytes) -> None:
@@ -143,7 +146,9 @@ def _json_object(body: bytes) -> dict[str, Any]:
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise InvalidMessage("The body is neither JSON nor a form.") from error
+        raise InvalidMessage(
+            'The body is neither JSON nor a form: send {"from": ..., "text": ...}.'
+        ) from error
     if not isinstance(fields, dict):
         raise InvalidMessage('The body must be a JSON object: {"from": ..., "text": ...}.')
     return fields

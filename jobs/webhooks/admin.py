@@ -4,6 +4,7 @@ What changes anything is a POST from the list: Unfold's buttons on a page would 
 """
 
 import json
+from datetime import datetime
 from typing import Any, TypeVar
 
 from django import forms
@@ -12,6 +13,7 @@ from django.contrib.admin.utils import quote
 from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin
@@ -20,6 +22,7 @@ from unfold.decorators import display
 from jobs.admin import ReadOnly, badge, shortened, status_badge, time_column
 from jobs.models import WebhookDelivery, WebhookEndpoint
 from jobs.webhooks import deliveries, endpoints
+from jobs.webhooks.deliveries import NOTHING_LEFT
 from jobs.webhooks.errors import EndpointDisabled, InvalidUrl, WebhookRefused
 from jobs.webhooks.payload import make_body
 
@@ -187,10 +190,13 @@ class WebhookDeliveryAdmin(ReadOnly, ModelAdmin):
     fieldsets = [
         (None, {"fields": ["id", "kind", "endpoint", "job", "event_number", "state"]}),
         ("Last answer", {"fields": ["response_status", "error", "response_body"]}),
-        ("Attempts", {"fields": ["attempt", ("due_at", "lease_expires_at"), "delivered_at"]}),
+        (
+            "Attempts",
+            {"fields": ["attempt", ("due_at", "lease_expires_at"), "delivered_at", "attempts"]},
+        ),
         ("Message", {"fields": ["body"]}),
     ]
-    readonly_fields = ["id", "state", "body"]
+    readonly_fields = ["id", "state", "attempts", "body"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookDelivery]:
         return of_workspace(super().get_queryset(request), request, "endpoint__workspace")
@@ -206,11 +212,19 @@ class WebhookDeliveryAdmin(ReadOnly, ModelAdmin):
     def state(self, delivery: WebhookDelivery) -> str:
         return status_badge(delivery, DELIVERY_COLOURS)
 
+    @display(description="One by one, the newest first")
+    def attempts(self, delivery: WebhookDelivery) -> str:
+        rows = [
+            {**attempt, "at": datetime.fromisoformat(attempt["at"])}
+            for attempt in reversed(delivery.history)
+        ]
+        return render_to_string("jobs/delivery_attempts.html", {"attempts": rows})
+
     @display(description="Body")
     def body(self, delivery: WebhookDelivery) -> str:
         body = make_body(delivery)
         if body is None:
-            return "The job and its events have been deleted."
+            return NOTHING_LEFT.error
         indented = json.dumps(json.loads(body), indent=2, ensure_ascii=False)
         return format_html('<pre class="whitespace-pre-wrap">{}</pre>', indented)
 

@@ -6,9 +6,9 @@ with the same id when its leases are over.
 """
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -16,10 +16,13 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
+from accounts import audit
+from accounts.audit import Act
 from accounts.errors import UnsealError
 from jobs.models import WebhookDelivery, WebhookEndpoint
 from jobs.webhooks import endpoints
 from jobs.webhooks.errors import EndpointDisabled
+from jobs.webhooks.notices import tell_admins
 from jobs.webhooks.payload import TEST_KIND, make_body
 
 log = structlog.get_logger(__name__)
@@ -51,6 +54,9 @@ GONE = 410
 KEPT = timedelta(days=30)  # the PRD's, for jobs
 FORGET_BATCH = 1000
 BODY_LENGTH, ERROR_LENGTH = 1000, 500  # the columns'
+# The newest attempts are kept with what began their answers: two rounds of the schedule, and at
+# most some 20 kB in a row that most often has one.
+MOST_ATTEMPTS, ATTEMPT_BODY_LENGTH = 20, 300
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,8 @@ class Message:
     attempt: int
     tries: int  # in this round of the schedule, with this one
     url: str
+    claimed_at: datetime  # the database's time
+    history: Sequence[Mapping[str, Any]] = ()  # of the attempts before this one
     secrets: Sequence[str] = ()  # the newest first
     body: str = ""
     problem: "Answer | None" = None  # why it cannot even be sent
@@ -74,6 +82,8 @@ class Answer:
     body: str = ""
     error: str = ""
     retry_after: timedelta | None = None
+    # That it took; None where nothing was sent. It is no part of what came of it.
+    seconds: float | None = field(default=None, compare=False)
     is_ours: bool = False  # the failure: it says nothing of the receiver
 
     @property
@@ -81,7 +91,10 @@ class Answer:
         return self.status is not None and 200 <= self.status < 300
 
 
-NOTHING_LEFT = Answer(error="The job and its events have been deleted.", is_ours=True)
+NOTHING_LEFT = Answer(
+    error="The job and its events have been deleted, so there is nothing to send any more.",
+    is_ours=True,
+)
 
 
 def claim_due(most: int) -> list[Message]:
@@ -124,6 +137,8 @@ def _message(delivery: WebhookDelivery) -> Message:
         attempt=delivery.attempt,
         tries=delivery.attempt - delivery.attempts_before,
         url=delivery.endpoint.url,
+        claimed_at=delivery.endpoint.time,  # type: ignore[attr-defined]  # annotated
+        history=delivery.history,
     )
     try:
         secrets = _valid_secrets(delivery.endpoint)
@@ -157,6 +172,8 @@ def record(message: Message, answer: Answer) -> bool:
         "response_status": answer.status,
         "response_body": answer.body[:BODY_LENGTH],
         "error": answer.error[:ERROR_LENGTH],
+        # Read when it was claimed: only who has the claim writes it.
+        "history": [*message.history, _attempt(message, answer)][-MOST_ATTEMPTS:],
     }
     if answer.is_success:
         outcome |= {"status": WebhookDelivery.Status.DELIVERED, "delivered_at": Now()}
@@ -175,6 +192,17 @@ def record(message: Message, answer: Answer) -> bool:
     return True
 
 
+def _attempt(message: Message, answer: Answer) -> dict[str, Any]:
+    return {
+        "attempt": message.attempt,
+        "at": message.claimed_at.isoformat(),
+        "seconds": None if answer.seconds is None else round(answer.seconds, 3),
+        "status": answer.status,
+        "body": answer.body[:ATTEMPT_BODY_LENGTH],
+        "error": answer.error[:ERROR_LENGTH],
+    }
+
+
 def _note_health(message: Message, answer: Answer, *, is_final: bool) -> None:
     endpoint = WebhookEndpoint.objects.filter(deliveries=message.id)
     if answer.is_success:
@@ -190,8 +218,9 @@ def _note_health(message: Message, answer: Answer, *, is_final: bool) -> None:
         reason = f"Nothing could be delivered for {DISABLE_AFTER.days} days."
     else:
         return
-    if endpoints.disable(pk, reason):
+    if endpoints.disable(pk, reason, for_failing=True):
         log.error("webhook_disabled", endpoint=str(pk), url=message.url, reason=reason)
+        transaction.on_commit(tell_admins, robust=True)
 
 
 def _log(message: Message, answer: Answer, delay: timedelta | None) -> None:
@@ -214,9 +243,11 @@ def redeliver(delivery: WebhookDelivery) -> None:
     """It is due now, with the id it had, whatever came of it before; its schedule starts anew.
     Safe to repeat. Raises EndpointDisabled."""
     _refuse_disabled(delivery.endpoint)
-    WebhookDelivery.objects.filter(pk=delivery.pk).update(
-        status=PENDING, due_at=Now(), attempts_before=F("attempt")
-    )
+    with transaction.atomic():
+        WebhookDelivery.objects.filter(pk=delivery.pk).update(
+            status=PENDING, due_at=Now(), attempts_before=F("attempt")
+        )
+        audit.note(delivery, Act.SENT_AGAIN, webhook=delivery.endpoint)
 
 
 def _refuse_disabled(endpoint: WebhookEndpoint) -> None:

@@ -13,6 +13,8 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
 
+from accounts import audit
+from accounts.audit import Act
 from accounts.models import User, Workspace
 from jobs.models import WebhookEndpoint
 from jobs.webhooks import outbox
@@ -108,11 +110,18 @@ def forget_old_secrets() -> int:
     return over.update(old_secret=None, old_secret_expires_at=None)
 
 
-def disable(endpoint_id: uuid.UUID, reason: str) -> bool:
+def disable(endpoint_id: uuid.UUID, reason: str, *, for_failing: bool = False) -> bool:
     """Nothing is made for it or sent to it any more; what is pending waits. False if it is
-    disabled already: the first reason stays."""
+    disabled already: the first reason stays. `for_failing`: nobody asked for it, so its admins
+    are told."""
     enabled = WebhookEndpoint.objects.filter(pk=endpoint_id, disabled_at=None)
-    return bool(enabled.update(disabled_at=Now(), disabled_reason=reason))
+    with transaction.atomic():
+        changed = enabled.update(
+            disabled_at=Now(), disabled_reason=reason, disabled_for_failing=for_failing
+        )
+        if changed:
+            _note(endpoint_id, Act.DISABLED, reason=reason)
+    return bool(changed)
 
 
 def enable(endpoint_id: uuid.UUID) -> bool:
@@ -120,7 +129,16 @@ def enable(endpoint_id: uuid.UUID) -> bool:
     with transaction.atomic():
         outbox.catch_up()
         disabled = WebhookEndpoint.objects.filter(pk=endpoint_id, disabled_at__isnull=False)
-        return bool(disabled.update(disabled_at=None, disabled_reason="", failing_since=None))
+        changed = disabled.update(
+            disabled_at=None,
+            disabled_reason="",
+            disabled_for_failing=False,
+            admins_told_at=None,
+            failing_since=None,
+        )
+        if changed:
+            _note(endpoint_id, Act.ENABLED)
+    return bool(changed)
 
 
 def delete_endpoint(endpoint_id: uuid.UUID) -> None:
@@ -128,6 +146,11 @@ def delete_endpoint(endpoint_id: uuid.UUID) -> None:
     with transaction.atomic():
         outbox.lock_cursor()  # else a new delivery could come between these and their endpoint
         WebhookEndpoint.objects.filter(pk=endpoint_id).delete()
+
+
+def _note(endpoint_id: uuid.UUID, act: Act, **facts: Any) -> None:
+    rows = WebhookEndpoint.objects.defer("secret", "old_secret")
+    audit.note(rows.get(pk=endpoint_id), act, **facts)
 
 
 def _new_secret() -> str:

@@ -6,9 +6,11 @@ import socket
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
+from time import monotonic
 from typing import Self
 
 import httpx
@@ -89,18 +91,31 @@ class Poster:
         await self._client.aclose()
 
     async def post(self, message: Message) -> Answer:
-        """What came of it; every failure is an Answer too."""
+        """What came of it and how long it took; every failure is an Answer too."""
+        begun_at = monotonic()
+        answer = await self._try_to_post(message)
+        return replace(answer, seconds=monotonic() - begun_at)
+
+    async def _try_to_post(self, message: Message) -> Answer:
         try:
             async with asyncio.timeout(self._seconds):
                 return await self._post(message)
         except TimeoutError:
-            return Answer(error=f"No whole answer within {self._seconds:g} s.")
+            return Answer(
+                error=f"No whole answer within {self._seconds:g} s. The receiver has to answer "
+                "first and do its work afterwards."
+            )
         except AddressRefused as error:
             return Answer(error=str(error))
         except socket.gaierror as error:
-            return Answer(error=f"The name cannot be resolved: {error.strerror}.")
+            return Answer(
+                error=f"The name cannot be resolved: {error.strerror}. Check the webhook's URL."
+            )
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
-            return Answer(error=f"{type(error).__name__}: {error}")
+            return Answer(
+                error=f"{type(error).__name__}: {str(error)[:300]}. Check that the receiver runs, "
+                "its certificate, and the webhook's URL."
+            )
 
     async def _post(self, message: Message) -> Answer:
         url = httpx.URL(message.url)

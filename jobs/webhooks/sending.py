@@ -20,6 +20,7 @@ from django.db import close_old_connections
 
 from jobs.webhooks.deliveries import Message, claim_due, forget_old, record
 from jobs.webhooks.endpoints import forget_old_secrets
+from jobs.webhooks.notices import tell_admins
 from jobs.webhooks.outbox import BATCH, fan_out
 from jobs.webhooks.posting import Poster
 
@@ -106,6 +107,7 @@ class Sender:
             self._next_forgetting = monotonic() + FORGET_SECONDS
             await self._in_thread(forget_old_secrets)
             await self._in_thread(forget_old)
+            await self._in_thread(tell_admins)  # what was not told when it happened
         if monotonic() >= self._next_look:
             read = await self._in_thread(fan_out)
             if read == BATCH:

@@ -14,7 +14,8 @@ AS_LAST_SEEN = object()
 
 
 class Buyer:
-    """`intents` are what the flow has committed, `trail` the phases of its last run.
+    """`intents` are what the flow has committed, and `is_clear` whether it has said since that
+    nothing of it happened; `trail` are the phases of its last run.
 
     `cart` is what the account's cart is known to hold; None: nobody has looked, or an attempt
     failed and may have changed it.
@@ -24,6 +25,7 @@ class Buyer:
         self.host = host
         self.credentials = Credentials(email, password)
         self.intents = []
+        self.is_clear = True
         self.trail = []
         self.cart = None
         self.storage_state = None
@@ -46,6 +48,9 @@ class Buyer:
         site = Site.from_data(vendor)
 
         async def checkpoint(made):
+            self.is_clear = made is None
+            if made is None:
+                return
             self.intents.append(made)
             if at_checkpoint:
                 at_checkpoint()

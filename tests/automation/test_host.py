@@ -70,6 +70,14 @@ def counting(site: LittleSite) -> Callable[[BrowserSession], Any]:
     return flow
 
 
+def going_to(site: LittleSite) -> Callable[[BrowserSession], Any]:
+    async def flow(session: BrowserSession) -> None:
+        await session.goto(site.url())
+        await wait_for_ever(session)
+
+    return flow
+
+
 async def wait_for_ever(session: BrowserSession) -> None:
     await session.page.wait_for_selector("#never", timeout=60_000)
 
@@ -424,6 +432,90 @@ def test_stop_works_in_under_five_seconds_though_the_browser_hangs(
     assert time.monotonic() - stopped_at < 5
     assert host.run(counting(site), spec(), timeout=LIMIT) == 1
     assert len(family.profiles()) == 1
+
+
+def is_busy(family: Family) -> bool:
+    """Whether some page still runs a loop."""
+
+    def seconds() -> float:
+        return sum(process.cpu_times().user for process in family.browsers())
+
+    before = seconds()
+    time.sleep(0.5)
+    return seconds() - before > 0.2
+
+
+LOOP = "for (;;) {}"
+HANGING_PAGES = {
+    "script": f"<script>setTimeout(() => {{ {LOOP} }}, 50)</script>",
+    "parser": f"<script>{LOOP}</script>",
+    "alerts": "<script>setTimeout(() => { for (;;) alert('Buy!') }, 50)</script>",
+    "beforeunload": f"<script>addEventListener('beforeunload', () => {{ {LOOP} }})</script>",
+}
+
+
+@pytest.mark.parametrize("what", [*HANGING_PAGES, "answer"])
+def test_stop_works_in_under_five_seconds_though_the_page_hangs(
+    family: Family, host: BrowserHost, site: LittleSite, stop: threading.Event, what: str
+) -> None:
+    asked = threading.Event()
+    site.pages["/"] = Page(HANGING_PAGES.get(what, ""), wait=stop if what == "answer" else None)
+    site.pages["/next"] = Page()
+    site.on_hit = lambda path: asked.set()
+
+    async def flow(session: BrowserSession) -> None:
+        await session.page.goto(site.url(), wait_until="commit", timeout=60_000)
+        await asyncio.sleep(0.2)
+        await session.page.goto(site.url("/next"), timeout=60_000)
+        await wait_for_ever(session)
+
+    stopped_at = 0.0
+
+    def stop_when_asked() -> None:
+        nonlocal stopped_at
+        asked.wait(20)
+        time.sleep(0.5)  # until the page hangs
+        stopped_at = time.monotonic()
+        halt.set()
+
+    halt = threading.Event()
+    with ThreadPoolExecutor(1) as elsewhere:
+        elsewhere.submit(stop_when_asked)
+        with pytest.raises(StepStopped):
+            host.run(flow, spec(), timeout=LIMIT, stop=halt)
+
+    assert time.monotonic() - stopped_at < 5
+    family.wait_until(lambda: not is_busy(family))
+    stop.set()
+    assert host.run(counting(site), spec(), timeout=LIMIT) == 1
+
+
+def test_stop_does_not_wait_for_the_evidence_of_a_failure(
+    host: BrowserHost, site: LittleSite, stop: threading.Event
+) -> None:
+    site.pages["/"] = Page(HANGING_PAGES["script"])  # its evidence takes four seconds
+
+    async def flow(session: BrowserSession) -> None:
+        await session.goto(site.url())
+        await asyncio.sleep(0.2)
+        stop.set()
+        raise PageChanged("No cart.", key="cart_row", selector=".row")
+
+    with pytest.raises(StepStopped):
+        host.run(flow, spec(), timeout=LIMIT, stop=stop)
+
+    site.pages["/"] = Page()
+    assert host.run(counting(site), spec(), timeout=LIMIT) == 1
+
+
+def test_stop_counts_though_the_time_limit_was_reached_first(
+    host: BrowserHost, site: LittleSite, stop: threading.Event
+) -> None:
+    site.pages["/"] = Page(HANGING_PAGES["script"])
+    threading.Timer(2, stop.set).start()  # while the evidence of the time-out is gathered
+
+    with pytest.raises(StepStopped):
+        host.run(going_to(site), spec(), timeout=timedelta(seconds=1), stop=stop)
 
 
 # Browsers that die, and their replacement

@@ -394,6 +394,7 @@ def test_a_text_that_is_always_there_is_no_confirmation(shop, buyer):
         add(buyer, shop)
 
     assert shop.adds == []
+    assert (len(buyer.intents), buyer.is_clear) == (1, True)
 
 
 def test_the_message_of_the_add_before_is_no_confirmation(shop, buyer):
@@ -403,7 +404,7 @@ def test_the_message_of_the_add_before_is_no_confirmation(shop, buyer):
     with pytest.raises(CartMismatch, match="not there"):
         add(buyer, shop)
 
-    assert len(buyer.intents) == 1
+    assert (len(buyer.intents), buyer.is_clear) == (1, False)
 
 
 def test_a_chat_that_polls_for_ever_does_not_hold_the_add_up(shop, buyer):
@@ -844,6 +845,8 @@ def test_a_shop_that_lets_in_fewer_says_how_many(shop, buyer):
     with pytest.raises(QuantityRefused, match=r"took 5 of the 8.*5 x Green Tea"):
         add(buyer, shop, quantity=8)
 
+    assert not buyer.is_clear
+
 
 # ---- options ------------------------------------------------------------------------------------
 
@@ -1251,6 +1254,7 @@ def test_a_toast_under_a_429_is_no_refusal(shop, buyer):
         add(buyer, shop)
 
     assert caught.value.retry_after_seconds == 7
+    assert not buyer.is_clear
 
 
 def test_a_page_half_loaded_under_a_429_is_not_taken_for_a_changed_one(shop, buyer):

@@ -17,8 +17,9 @@ django.setup()
 
 from django.db import connection  # noqa: E402
 
-from jobs import control, effects, steps, sweep, waits  # noqa: E402
+from jobs import control, effects, flow, steps, sweep, waits  # noqa: E402
 from jobs.errors import BusinessError, TransientError  # noqa: E402
+from jobs.webhooks import deliveries, endpoints  # noqa: E402
 from tests.jobs import workflows  # noqa: E402
 
 forks = get_context("forkserver")
@@ -45,6 +46,16 @@ VERBS: dict[str, Callable[..., Any]] = {
     "stop": steps.stop,
     "cancel": control.cancel_job,
     "rerun": control.rerun_job,
+    "resume": control.resume_job,
+    "decide": effects.decide,
+    "choose": waits.choose,
+    "pause": flow.pause,
+    "resume key": flow.resume,
+    "set limit": flow.set_limit,
+    "enable webhook": endpoints.enable,
+    "rotate secret": endpoints.rotate_secret,
+    "send again": deliveries.redeliver,
+    "save": lambda row: row.save(),
 }
 
 

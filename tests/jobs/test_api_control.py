@@ -10,7 +10,7 @@ from accounts.models import ApiKey, User
 from jobs import steps
 from jobs.api import control
 from jobs.errors import BusinessError
-from jobs.models import Job, Status
+from jobs.models import Effect, Job, Status
 from jobs.runner import runner
 from tests.jobs.rows import all_rows, get_job, statuses
 from tests.jobs.workflows import submit_toy
@@ -48,10 +48,10 @@ def assert_refused(response, status, code):
     assert response.json()["success"] is False
 
 
-def failed_job(**submission) -> Job:
+def failed_job(becomes=Status.FAILED, **submission) -> Job:
     job = submit_toy([["a"], ["b"]], **submission)
     step = steps.claim_next(["steps"], worker="w")
-    steps.fail(step, BusinessError("out_of_stock", "It is sold out."))
+    steps.fail(step, BusinessError("out_of_stock", "It is sold out."), becomes=becomes)
     return job
 
 
@@ -65,6 +65,30 @@ def test_admin_cancels_any_job(alice):
     assert response.json()["job"]["status"] == "cancelled"
     assert get_job(job).error["message"] == "Cancelled by alice: Ordered by hand"
     assert post(alice, f"{job.pk}/cancel").status_code == 200
+
+
+def test_manual_jobs_are_cancelled_one_and_many(alice):
+    one, *more = [failed_job(becomes=Status.MANUAL) for _ in range(3)]
+
+    assert post(alice, f"{one.pk}/cancel").json()["job"]["status"] == "cancelled"
+    body = {"action": "cancel", "filter": {"status": ["manual"]}}
+    assert post(alice, "bulk", body).json()["done"] == 2
+
+    assert {get_job(job).status for job in more} == {"cancelled"}
+
+
+def test_job_with_an_unknown_outcome_is_not_cancelled(alice):
+    job = failed_job(becomes=Status.MANUAL)
+    Effect.objects.create(
+        workspace=job.workspace, job=job, key="pay:5", title="Pay ₹6,000", status="unknown"
+    )
+    rows = all_rows()
+
+    refusal = post(alice, f"{job.pk}/cancel")
+
+    assert_refused(refusal, 409, "OUTCOME_IS_UNKNOWN")
+    assert "say so in the inbox" in refusal.json()["error"]
+    assert all_rows() == rows
 
 
 def test_who_asked_for_a_job_may_cancel_it_and_no_other(bob, bob_himself):
@@ -133,6 +157,21 @@ def test_what_cannot_be_is_refused_and_changes_nothing(alice, path, body, status
 
     assert_refused(response, status, code)
     assert all_rows() == rows
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ({"action": "delete", "filter": {}}, "action: 'delete' is none of: cancel, rerun, resume."),
+        (
+            {"action": "cancel", "filter": {"status": ["ready"]}},
+            "filter.status.0: 'ready' is none of: pending, running, waiting, completed, failed, "
+            "manual, cancelled.",
+        ),
+    ],
+)
+def test_refused_choice_says_which_there_are(alice, body, sentence):
+    assert post(alice, "bulk", body).json()["error"] == sentence
 
 
 def test_dry_run_counts_and_changes_nothing(alice):

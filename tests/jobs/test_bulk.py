@@ -78,6 +78,23 @@ def test_status_that_an_action_is_not_for_is_refused(action, status):
 
 
 @pytest.mark.django_db
+def test_manual_work_is_cancelled_only_where_it_is_named():
+    manual = [end(submit_toy([["a"]]), becomes=Status.MANUAL) for _ in range(2)]
+    pending = submit_toy([["a"]])
+
+    assert found(Action.CANCEL, workflow="toy") == {pending}
+    named = JobFilter(status=[Status.MANUAL]).jobs(Action.CANCEL, Job.objects.all())
+    applied = apply(Action.CANCEL, named, by="alice", reason="Bought by hand")
+
+    assert (applied.done, applied.skipped) == (2, 0)
+    assert [get_job(job).status for job in [*manual, pending]] == [
+        "cancelled",
+        "cancelled",
+        "pending",
+    ]
+
+
+@pytest.mark.django_db
 def test_each_job_is_done_once_and_a_second_time_there_is_nothing_left(monkeypatch):
     monkeypatch.setattr(bulk, "BATCH", 2)
     jobs = [submit_toy([["a"]]) for _ in range(5)]

@@ -12,7 +12,7 @@ from jobs import control, steps, waits
 from jobs.control import cancel_job, rerun_job, resume_job
 from jobs.errors import BusinessError, LeaseLost, NotPossible, TransientError
 from jobs.leases import LeaseKeeper
-from jobs.models import Job, Status, Step
+from jobs.models import Effect, Job, Status, Step
 from jobs.plans import Done, WaitFor
 from jobs.runner import Runner, runner
 from jobs.sweep import make_due_ready, recover_expired
@@ -136,11 +136,75 @@ def test_cancelling_twice_changes_nothing_more():
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("becomes", [Status.FAILED, Status.MANUAL])
-def test_job_that_has_ended_is_not_cancelled(becomes):
-    job = failed_job(becomes=becomes)
+def test_job_that_has_ended_is_not_cancelled():
+    job = failed_job()
 
     assert_refused("job_has_ended", partial(cancel_job, job.pk, by="alice"))
+
+
+@pytest.mark.django_db
+def test_job_with_a_person_is_cancelled_when_it_is_not_needed_any_more():
+    job = failed_job(becomes=Status.MANUAL, workflow="toy.with_rows")
+    client = Client(job)
+    workflows.TOLD.clear()
+
+    cancelled = cancel_job(job.pk, by="alice", reason="Bought by hand")
+
+    job = get_job(job)
+    error = {"code": "cancelled", "message": "Cancelled by alice: Bought by hand"}
+    assert (cancelled.status, job.status, job.error) == (
+        Status.CANCELLED,
+        Status.CANCELLED,
+        error,
+    )
+    assert statuses(job) == {"a": "completed", "b": "failed", "c": "cancelled", "d": "cancelled"}
+    assert event_kinds(job)[-1] == "job.cancelled"
+    assert_clients_follow(client, job)
+    told = [(c.job_status, c.step_name, c.step_status, c.error) for c in workflows.TOLD]
+    assert told == [("cancelled", "b", "failed", error)]
+    rows = all_rows()
+    cancel_job(job.pk, by="bob")
+    assert all_rows() == rows
+    rerun_job(job.pk, by="alice")
+    assert run_all() == 3
+
+
+@pytest.mark.django_db
+def test_job_whose_act_nobody_knows_of_is_not_cancelled_until_somebody_says():
+    job = failed_job(becomes=Status.MANUAL)
+    effect = Effect.objects.create(
+        workspace=job.workspace, job=job, key="pay:5", title="Pay ₹6,000", status="unknown"
+    )
+
+    assert_refused("outcome_is_unknown", partial(cancel_job, job.pk, by="alice"))
+    with pytest.raises(NotPossible, match=r"“Pay ₹6,000”.*say so in the inbox"):
+        cancel_job(job.pk, by="alice")
+
+    Effect.objects.filter(pk=effect.pk).update(status="absent")
+    assert cancel_job(job.pk, by="alice").status == Status.CANCELLED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_cancel_and_resume_at_once_the_later_finds_what_the_earlier_did():
+    jobs = [failed_job(becomes=Status.MANUAL) for _ in range(10)]
+
+    def cancel_all():
+        return [cancel_job(job.pk, by="bob").status for job in jobs]
+
+    def resume_all():
+        done = 0
+        for job in jobs:
+            with suppress(NotPossible):
+                resume_job(job.pk, by="alice")
+                done += 1
+        return done
+
+    elsewhere(cancel_all, resume_all)
+
+    for job in jobs:
+        assert get_job(job).status == Status.CANCELLED
+        assert set(statuses(job).values()) <= {"completed", "failed", "cancelled"}
+        assert event_numbers(job) == list(range(1, get_job(job).last_event + 1))
 
 
 @pytest.mark.django_db

@@ -6,8 +6,9 @@ from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db.models.functions import Now
 
-from jobs import steps, waits
+from jobs import flow, steps, waits
 from jobs.errors import BusinessError, TransientError
 from jobs.models import Job, Status
 from jobs.plans import WaitFor
@@ -50,6 +51,15 @@ def test_jobs_are_cancelled_by_their_ids_with_a_reason():
         "pending",
     ]
     assert "on the command line: Stocktaking" in get_job(one).error["message"]
+
+
+def test_list_of_manual_work_is_cleared():
+    manual, pending = failed_job(Status.MANUAL), submit_toy([["a"]])
+
+    printed = call("jobs_cancel", "--status", "manual", "--reason", "Bought by hand", "--yes")
+
+    assert "1 job cancelled." in printed
+    assert [get_job(job).status for job in (manual, pending)] == ["cancelled", "pending"]
 
 
 def test_jobs_are_run_again_by_a_filter():
@@ -213,11 +223,47 @@ def test_step_says_what_it_waits_for():
 
     printed = call("jobs_show", job.pk)
 
+    assert "Waits for an answer: Asking" in printed
     assert "waits for approval: Buy it?, until in 1 h 59 min" in printed
     assert "site_timeout: No answer." in printed
+    assert "It is tried again after: No answer." in printed
     assert "goes on in 2 min" in printed
     assert "on w:1: Looking" in printed
-    assert "waits for a free worker of the queue 'steps'" in printed
+    assert "It is the next in the queue; the workers are busy with 1 step." in printed
+
+
+def test_step_that_a_limit_holds_back_says_which_and_who_has_it():
+    flow.set_limit("vendor:shop", concurrency=1, by="olga")
+    options = {"a": {"keys": ["vendor:shop"]}}
+    running, first, second = (submit_toy([["a"], ["b"]], options=options) for _ in range(3))
+    claimed = steps.claim_next(["steps"], worker="w:1")
+    assert claimed.job_id == running.pk
+    assert steps.claim_next(["steps"], worker="w:2") is None
+
+    printed = call("jobs_show", second.pk)
+
+    assert "1 of 1 steps of the vendor shop are running." in printed
+    assert f"runs: Toy ({running.pk})" in printed
+    assert "before it, for the same limit: 1" in printed
+    assert "before it" not in call("jobs_show", first.pk)
+    assert "Earlier steps are not done" not in printed  # they stand right above
+
+    flow.pause("vendor:shop", by="olga", reason="Their site is down.")
+    assert "Their site is down." in call("jobs_show", second.pk)
+
+
+def test_step_without_a_worker_says_what_to_start_and_one_of_an_ended_job_says_nothing():
+    job = submit_toy([["a"], ["b"]])
+    no_worker = "No worker serves the queue “steps”; start one."
+
+    assert no_worker in call("jobs_show", job.pk)
+    steps.fail(
+        steps.claim_next(["steps"], worker="w"), BusinessError("out_of_stock", "It is sold out.")
+    )
+
+    printed = call("jobs_show", job.pk)
+    assert no_worker not in printed
+    assert "The job has ended" not in printed
 
 
 def test_only_the_newest_events_are_shown_where_that_is_asked():
@@ -240,3 +286,14 @@ def test_text_of_strangers_is_shown_as_it_is():
 def test_unknown_job_is_said():
     with pytest.raises(CommandError, match="No job has the id"):
         call("jobs_show", uuid4())
+
+
+def test_archived_job_is_said_with_where_it_is():
+    job = failed_job()
+    Job.objects.filter(pk=job.pk).update(finished_at=Now() - timedelta(days=31))
+    call_command("jobs_archive", stdout=StringIO())
+
+    with pytest.raises(
+        CommandError, match=f"is archived; /admin/jobs/archivedjob/{job.pk}/change/"
+    ):
+        call("jobs_show", job.pk)

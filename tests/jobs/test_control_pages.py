@@ -35,8 +35,9 @@ def staff(alice):
     return client
 
 
-def fail(job):
-    steps.fail(steps.claim_next(["steps"], worker="w"), BusinessError("captcha", "A captcha."))
+def fail(job, becomes=Status.FAILED):
+    step = steps.claim_next(["steps"], worker="w")
+    steps.fail(step, BusinessError("captcha", "A captcha."), becomes=becomes)
     return job
 
 
@@ -107,6 +108,20 @@ async def test_failed_job_offers_what_can_be_run_again_and_no_more(page):
 
 
 @pytest.mark.browser
+async def test_job_with_a_person_is_cancelled_on_its_page(page):
+    job = await run(submit_toy, [["a"], ["b"]])
+    await run(fail, job, Status.MANUAL)
+    await open_page(page, job)
+    await expect(page.locator("#job .badge")).to_have_text("With a person")
+
+    await button(page, "Cancel").click()
+    await button(page, "Cancel the job").click()
+
+    await expect(page.locator("#job .badge")).to_have_text("Cancelled")
+    await expect(button(page, "Cancel")).to_be_hidden()
+
+
+@pytest.mark.browser
 async def test_page_says_why_it_could_not_be(page):
     job = await run(submit_toy, [["a"]])
     await open_page(page, job)
@@ -119,6 +134,21 @@ async def test_page_says_why_it_could_not_be(page):
     await expect(trouble).to_contain_text("has ended already (completed)")
     await button(page, "Back").click()
     await expect(page.locator("#job .badge")).to_have_text("Completed")
+
+
+@pytest.mark.browser
+async def test_page_of_who_is_logged_out_says_so_in_words_for_people(page):
+    job = await run(submit_toy, [["a"]])
+    await open_page(page, job)
+    await button(page, "Cancel").click()
+    await page.context.clear_cookies(name="sessionid")
+
+    await button(page, "Cancel the job").click()
+
+    await expect(page.locator("#confirm [role=alert]")).to_have_text(
+        "You are logged out. Log in again in another tab, then repeat this."
+    )
+    assert (await run(get_job, job)).status == Status.PENDING
 
 
 # --- The admin's list ------------------------------------------------------------------------
@@ -149,6 +179,15 @@ def test_selected_jobs_are_counted_first_and_cancelled_when_confirmed(staff):
         "pending",
         "completed",
     ]
+
+
+def test_selected_jobs_that_are_with_a_person_are_cancelled(staff):
+    manual = fail(submit_toy([["a"]]), Status.MANUAL)
+
+    assert "Cancel: 1 job<" in choose(staff, "cancel_selected", [manual]).content.decode()
+    choose(staff, "cancel_selected", [manual], confirmed="yes")
+
+    assert get_job(manual).status == "cancelled"
 
 
 def test_selected_jobs_are_run_again_when_confirmed(staff):

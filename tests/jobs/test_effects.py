@@ -196,6 +196,34 @@ def test_a_person_says_what_happened_and_the_job_goes_on(happened, paid, alice):
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_job_that_is_not_needed_any_more_does_not_act_again_when_its_act_is_settled(alice):
+    job = start(act=die)
+    go_on(reconcile=see_nothing)
+
+    effects.decide(effect_of(job).pk, happened=False, by=alice, cancel=True)
+    run_all()
+
+    assert SITE == []
+    assert (get_job(job).status, effect_of(job).status) == (Status.CANCELLED, "absent")
+    assert get_job(job).error["message"] == "Cancelled by alice."
+
+
+@pytest.mark.django_db(transaction=True)
+def test_job_is_cancelled_only_when_all_of_its_acts_are_settled(alice):
+    job = start(act=die)
+    go_on(reconcile=see_nothing)
+    other = Effect.objects.create(
+        workspace=job.workspace, job=job, key="other", title="Redeem", status="unknown"
+    )
+
+    effects.decide(job.effects.get(key="pay:order-5").pk, happened=True, by=alice, cancel=True)
+    assert get_job(job).status == Status.MANUAL
+    effects.decide(other.pk, happened=True, by=alice, cancel=True)
+
+    assert get_job(job).status == Status.CANCELLED
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_second_decision_changes_nothing(alice):
     job = start(act=die)
     go_on(reconcile=see_nothing)

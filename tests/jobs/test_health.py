@@ -133,7 +133,7 @@ def test_database_that_is_gone_is_said_and_the_rest_is_not_known(broker, monkeyp
     checks = Client().get("/health").json()["checks"]
     assert checks["database"]["ok"] is False
     assert "DATABASE_URL" in checks["database"]["message"]
-    assert checks["workers"] == {"ok": None, "message": "Not known: the database does not answer."}
+    assert checks["workers"] == {"ok": None, "message": health.UNKNOWN.message}
 
 
 def test_live_says_only_that_the_process_answers_and_asks_nobody():

@@ -97,7 +97,7 @@ def read(client):
 
 
 def test_an_empty_inbox_says_so(alice):
-    assert read(alice) == {"waits": [], "messages": [], "effects": []}
+    assert read(alice) == {"waits": [], "messages": [], "effects": [], "webhooks": []}
     assert "Nothing waits for you" in alice.get("/inbox/").content.decode()
 
 
@@ -180,6 +180,16 @@ def test_an_unknown_act_is_settled_with_one_click(happened, status, alice):
     assert read(alice)["effects"] == []
     again = post(alice, effect["answer_url"], {"happened": happened})
     assert (again.status_code, again.json()["code"]) == (409, "EFFECT_IS_SETTLED")
+
+
+def test_an_act_that_did_not_happen_is_not_done_again_where_it_is_not_needed(alice):
+    job = unknown_payment(alice)
+    (effect,) = read(alice)["effects"]
+
+    answer = post(alice, effect["answer_url"], {"happened": False, "cancel": True})
+
+    assert answer.status_code == 200
+    assert (get_job(job).status, job.effects.get().status) == (Status.CANCELLED, "absent")
 
 
 def test_who_is_no_admin_may_not_decide(alice, charlie):

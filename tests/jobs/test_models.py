@@ -16,7 +16,7 @@ JOB_MAY_BECOME = {
     "waiting": {"running", "cancelled"},
     "completed": {"pending"},
     "failed": {"pending"},
-    "manual": {"pending"},
+    "manual": {"pending", "cancelled"},
     "cancelled": {"pending"},
 }
 STEP_MAY_BECOME = {

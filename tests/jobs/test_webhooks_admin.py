@@ -6,11 +6,13 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.utils import quote
 from django.contrib.auth.models import Permission
+from django.db.models.functions import Now
 from django.test import Client
 
 from accounts.models import User, Workspace
 from jobs.models import WebhookDelivery, WebhookEndpoint
 from jobs.webhooks import deliveries
+from jobs.webhooks.deliveries import Answer, claim_due, record
 from jobs.webhooks.outbox import fan_out
 from tests.jobs.receivers import endpoint_at
 from tests.jobs.workflows import submit_toy
@@ -128,6 +130,25 @@ def test_deliveries_can_be_seen_and_sent_again_and_not_changed(page):
     assert list(WebhookDelivery.objects.values_list("pk", "status", "attempts_before")) == [
         (delivery.pk, "pending", 10)
     ]
+
+
+def test_delivery_shows_each_attempt_the_newest_first(page):
+    delivery = deliveries.send_test(endpoint_at())
+    for answer in (
+        Answer(status=500, body="<b>Oh no</b>", error="The receiver answered 500", seconds=1.234),
+        Answer(error="The secret cannot be opened.", is_ours=True),
+    ):
+        WebhookDelivery.objects.update(due_at=Now())
+        [message] = claim_due(1)
+        assert record(message, answer)
+
+    html = text(page.get(f"{DELIVERIES}{delivery.pk}/change/"))
+
+    assert "1.23 s" in html
+    assert "&lt;b&gt;Oh no&lt;/b&gt;" in html
+    assert "<b>Oh no</b>" not in html
+    assert "not sent" in html
+    assert html.index("not sent") < html.index("1.23 s")
 
 
 def test_staff_see_their_own_workspace_and_act_only_with_permission():

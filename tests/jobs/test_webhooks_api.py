@@ -194,6 +194,7 @@ def test_deliveries_are_listed_page_by_page_the_newest_first(alices):
         "response_status": None,
         "response_body": "",
         "error": "",
+        "history": [],
         "created_at": row["created_at"],
         "delivered_at": None,
     }
@@ -214,6 +215,8 @@ def test_message_is_sent_again_with_its_id(alices, settings):
 
     assert receiver.ids == [delivery.pk, delivery.pk]
     assert WebhookDelivery.objects.get().status == "delivered"
+    [row] = alices.get(f"{WEBHOOKS}/{endpoint.pk}/deliveries").json()["deliveries"]
+    assert [(one["attempt"], one["status"]) for one in row["history"]] == [(1, 204), (2, 204)]
 
 
 def test_nothing_is_sent_again_to_a_disabled_webhook(alices):

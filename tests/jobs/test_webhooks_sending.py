@@ -307,6 +307,56 @@ def test_failed_attempt_is_due_again_as_a_row(receiver):
 
 
 @pytest.mark.django_db
+def test_every_attempt_is_kept_with_its_answer_and_the_time_it_took(receiver):
+    new_delivery(endpoint_at(receiver.url))
+    receiver.status, receiver.body = 500, b"Oh no " + b"!" * 400
+    send_due()
+    make_due()
+    receiver.status, receiver.body = 204, b""
+    send_due()
+
+    failed, delivered = get_delivery().history
+    assert 0 < failed.pop("seconds") < 15
+    assert 0 < delivered.pop("seconds") < 15
+    times = [datetime.fromisoformat(each.pop("at")) for each in (failed, delivered)]
+    assert get_delivery().created_at <= times[0] <= times[1]
+    assert failed == {
+        "attempt": 1,
+        "status": 500,
+        "body": "Oh no " + "!" * 294,
+        "error": "The receiver answered 500 Internal Server Error",
+    }
+    assert delivered == {"attempt": 2, "status": 204, "body": "", "error": ""}
+
+
+@pytest.mark.django_db
+def test_only_the_newest_attempts_are_kept():
+    new_delivery(endpoint_at())
+    for _ in range(22):
+        make_due()
+        [message] = claim_due(100)
+        assert record(message, Answer(error="No whole answer within 15 s."))
+        deliveries.redeliver(get_delivery())
+
+    kept = [attempt["attempt"] for attempt in get_delivery().history]
+    assert kept == list(range(3, 23))
+
+
+@pytest.mark.django_db
+def test_attempt_of_a_killed_sender_is_missing_and_a_late_one_adds_nothing():
+    new_delivery(endpoint_at())
+    [killed] = claim_due(100)
+    let_leases_end()
+    [current] = claim_due(100)
+
+    assert record(killed, Answer(status=200)) is False
+    assert get_delivery().history == []
+    assert record(current, Answer(status=200, seconds=0.5)) is True
+
+    assert [(one["attempt"], one["seconds"]) for one in get_delivery().history] == [(2, 0.5)]
+
+
+@pytest.mark.django_db
 def test_receiver_that_says_when_is_heeded(receiver):
     new_delivery(endpoint_at(receiver.url))
     receiver.status, receiver.headers = 503, {"Retry-After": "3600"}
@@ -414,7 +464,7 @@ def test_message_of_a_job_that_is_gone_fails_and_blames_nobody():
     delivery = get_delivery()
     assert (delivery.status, delivery.error) == (
         "failed",
-        "The job and its events have been deleted.",
+        "The job and its events have been deleted, so there is nothing to send any more.",
     )
     assert WebhookEndpoint.objects.get().failing_since is None
     assert Job.objects.count() == 0
@@ -574,7 +624,8 @@ def test_scheduler_sends_without_a_broker_and_sweeps_while_a_receiver_is_slow(
 
 
 def message_to(url: str) -> Message:
-    return Message("msg_1", 1, 1, url, secrets=["whsec_" + "c2VjcmV0" * 4], body='{"type":"x"}')
+    secrets = ["whsec_" + "c2VjcmV0" * 4]
+    return Message("msg_1", 1, 1, url, datetime.now(UTC), secrets=secrets, body='{"type":"x"}')
 
 
 def resolving(*addresses: str):
@@ -643,12 +694,18 @@ def test_certificate_must_be_of_the_name(tmp_path, monkeypatch):
         assert len(receiver.received) == 1
 
 
+TOO_SLOW = Answer(
+    error="No whole answer within 0.2 s. The receiver has to answer first and do its work "
+    "afterwards."
+)
+
+
 def test_receiver_that_does_not_answer_in_time_has_failed(receiver):
     receiver.gate.clear()
 
     [answer] = send(message_to(receiver.url), seconds=0.2)
 
-    assert answer == Answer(error="No whole answer within 0.2 s.")
+    assert answer == TOO_SLOW
 
 
 def test_answer_that_drips_for_ever_has_failed(receiver):
@@ -656,7 +713,7 @@ def test_answer_that_drips_for_ever_has_failed(receiver):
 
     [answer] = send(message_to(receiver.url), seconds=0.2)
 
-    assert answer == Answer(error="No whole answer within 0.2 s.")
+    assert answer == TOO_SLOW
 
 
 def test_answer_without_end_is_read_only_as_far_as_it_is_kept(receiver):
@@ -679,6 +736,8 @@ def test_failure_to_connect_is_an_answer_too(url, error):
 
     assert answer.status is None
     assert answer.error.startswith(error)
+    assert "Check" in answer.error
+    assert answer.error.endswith("the webhook's URL.")
 
 
 def make_certificate(folder, name):

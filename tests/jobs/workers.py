@@ -65,12 +65,7 @@ def _running(
         process = subprocess.Popen(
             dying_with_parent("KILL", [sys.executable, *arguments]),
             cwd=settings.BASE_DIR,
-            env={
-                **os.environ,
-                "DJANGO_SETTINGS_MODULE": "tests.jobs.settings",
-                "DATABASE_URL": _database_url(),
-                **environment,
-            },
+            env=process_environment() | environment,
             stdout=output,
             stderr=output,
         )
@@ -79,6 +74,15 @@ def _running(
     finally:
         process.kill()
         process.wait(10)
+
+
+def process_environment() -> dict[str, str]:
+    """For a process that works on the tests' database and broker."""
+    return {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "tests.jobs.settings",
+        "DATABASE_URL": _database_url(),
+    }
 
 
 def _database_url() -> str:

@@ -51,15 +51,15 @@ def test_least_recently_used_goes_first_and_the_never_used_before_it(vendor):
     assert order == ["never@vendor.example", "long-ago@vendor.example", "recent@vendor.example"]
 
 
-def test_preferred_account_goes_before_the_least_recently_used_while_it_is_free(vendor):
-    now = timezone.now()
+def test_no_other_account_is_given_to_who_asks_for_one(vendor):
     new_account(vendor, "never")
-    recent = new_account(vendor, "recent", last_used_at=now)
+    recent = new_account(vendor, "recent", last_used_at=timezone.now())
 
     first, second = new_job(), new_job()
-    assert pool.reserve_account(vendor, first.pk, prefer=recent.pk) == recent
-    other = pool.reserve_account(vendor, second.pk, prefer=recent.pk)
-    assert other.email == "never@vendor.example"
+    assert pool.reserve_account(vendor, first.pk, only=recent.pk) == recent
+    with pytest.raises(NoAccountFree, match=r"no other account .* recent@vendor.example is busy"):
+        pool.reserve_account(vendor, second.pk, only=recent.pk)
+    assert holders() == {"never@vendor.example": None, recent.email: first.pk}
 
 
 def test_job_that_asks_again_gets_the_account_it_holds(vendor, account):
@@ -277,7 +277,7 @@ def test_database_lets_a_job_hold_one_account_only(vendor, account):
 
 def test_reserving_asks_the_database_little(vendor, account, django_assert_num_queries):
     job = new_job()
-    with django_assert_num_queries(5):  # held? choose, hold; and a savepoint here
+    with django_assert_num_queries(7):  # held? accounts, limits, lock, hold; a savepoint here
         pool.reserve_account(vendor, job.pk)
     with django_assert_num_queries(3):
         pool.reserve_account(vendor, job.pk)

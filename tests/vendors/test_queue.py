@@ -233,6 +233,17 @@ def test_cancelled_item_that_had_not_begun_has_failed(vendor, account):
     assert state(item) == ("failed", 0, "cancelled")
 
 
+def test_item_that_is_with_a_person_has_failed_once_it_is_not_needed_any_more(vendor, account):
+    item = queued(vendor)
+    steps.fail(reserve(item), BusinessError("captcha", "A captcha."), becomes=Status.MANUAL)
+    assert state(item) == ("manual_required", 1, "captcha")
+
+    cancel_job(item.job_id, by="alice", reason="Bought by hand")
+
+    assert state(item) == ("failed", 1, "cancelled")
+    assert item.error_message == "Cancelled by alice: Bought by hand"
+
+
 @pytest.mark.parametrize("from_step", ["reserve_account", "add_to_cart"])
 def test_item_whose_job_runs_again_is_pending_with_nothing_held_against_it(
     from_step, vendor, account

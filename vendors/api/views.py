@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 
 from accounts.api.errors import Refusal
 from accounts.api.permissions import IsAdmin
-from vendors import cart_queue
+from vendors import cart_queue, pool
 from vendors.api import schema
 from vendors.api.serializers import (
     AccountQuerySerializer,
@@ -103,6 +103,8 @@ class VendorView(UpdateAPIView[Vendor]):
 
     def perform_update(self, serializer: BaseSerializer[Vendor]) -> None:
         save_unique(serializer, "VENDOR_EXISTS", DOMAIN_TAKEN)
+        assert serializer.instance is not None
+        pool.wake_waiting_on_commit(serializer.instance.pk)  # it may allow more items a day now
 
 
 class AccountsView(CreateAPIView[VendorAccount]):
@@ -131,6 +133,8 @@ class AccountsView(CreateAPIView[VendorAccount]):
 
     def perform_create(self, serializer: BaseSerializer[VendorAccount]) -> None:
         save_unique(serializer, "ACCOUNT_EXISTS", "This vendor has an account of this email.")
+        assert serializer.instance is not None
+        pool.wake_waiting_on_commit(serializer.instance.vendor_id)
 
 
 @extend_schema_view(get=schema.get_account)

@@ -2,6 +2,7 @@ import secrets
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
+from django.db import transaction
 
 from accounts.models import User
 
@@ -13,6 +14,7 @@ class Command(BaseCommand):
         parser.add_argument("name", help="The user name to log in with.")
         parser.add_argument("--quiet", action="store_true", help="Print the password alone.")
 
+    @transaction.atomic
     def handle(self, *args: Any, name: str, quiet: bool, **options: Any) -> None:
         password = secrets.token_urlsafe(12)
         user, _ = User.objects.get_or_create(username=name)

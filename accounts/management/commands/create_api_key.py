@@ -2,7 +2,6 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
-from django.db.models.functions import Now
 
 from accounts.models import ApiKey, User
 
@@ -35,7 +34,7 @@ class Command(BaseCommand):
             user.is_staff = True
         user.save()
         if replace:
-            user.api_keys.filter(revoked_at=None).update(revoked_at=Now())
+            ApiKey.revoke(user.api_keys.all())
         api_key, secret = ApiKey.issue(user, name)
         if quiet:
             self.stdout.write(f"{api_key.key}:{secret}")

@@ -16,6 +16,6 @@ class Command(BaseCommand):
     def handle(self, *args: Any, key: str, by: str | None, **options: Any) -> None:
         waiting = flow.count_held(key)
         if not flow.resume(key, by=by or getpass.getuser()):
-            raise CommandError(f"{key} is not paused.")
+            raise CommandError(f"{key} is not paused; the page “Limits and pauses” shows what is.")
         steps = "1 step" if waiting == 1 else f"{waiting} steps"
         self.stdout.write(f"{key} goes on; {steps} waited for it.")

@@ -1,10 +1,11 @@
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.urls import reverse
 from django.utils import timezone
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -13,8 +14,10 @@ from rich.text import Text
 from rich.tree import Tree
 
 from jobs.events import with_open_waits
-from jobs.models import Event, Job, Status, Step
+from jobs.models import ArchivedJob, Event, Job, Status, Step
+from jobs.why import why_of_job
 
+Reasons = Mapping[str, Mapping[str, Any]]
 STYLES = {
     Status.RUNNING: "blue",
     Status.WAITING: "yellow",
@@ -26,7 +29,7 @@ FAINT = "bright_black"
 
 
 class Command(BaseCommand):
-    help = "Show one job: where it stands, its steps, what it waits for, and what happened."
+    help = "Show one job: where it stands, its steps and why they do not start, and what happened."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("job", type=uuid.UUID, help="The id of the job.")
@@ -37,18 +40,26 @@ class Command(BaseCommand):
     def handle(self, *args: Any, job: uuid.UUID, events: int, **options: Any) -> None:
         found = Job.objects.filter(pk=job).first()
         if found is None:
-            raise CommandError(f"No job has the id {job}. The job's page has it in its address.")
+            raise CommandError(_not_found(job))
         now = timezone.now()
         steps = list(with_open_waits(found.steps.all()))
+        reasons = {each["step"]: each for each in why_of_job(found, visible=Job.objects.all())}
         newest = list(found.events.order_by("-number")[: max(events, 0)])
         console = Console(
             force_terminal=self.stdout.isatty(), highlight=False, markup=False, emoji=False
         )
         with console.capture() as capture:
             console.print(_head(found, now))
-            console.print(_tree(steps, now))
+            console.print(_tree(steps, {} if found.is_finished else reasons, now))
             console.print(_timeline(found, {step.pk: step for step in steps}, newest[::-1]))
         self.stdout.write(capture.get())
+
+
+def _not_found(job_id: uuid.UUID) -> str:
+    if ArchivedJob.objects.filter(pk=job_id).exists():
+        page = reverse("admin:jobs_archivedjob_change", args=[job_id])
+        return f"The job {job_id} is archived; {page} shows its timeline."
+    return f"No job has the id {job_id}. The job's page has it in its address."
 
 
 def _head(job: Job, now: datetime) -> RenderableType:
@@ -69,42 +80,51 @@ def _head(job: Job, now: datetime) -> RenderableType:
     return Group(*lines)
 
 
-def _tree(steps: Iterable[Step], now: datetime) -> RenderableType:
+def _tree(steps: Iterable[Step], reasons: Reasons, now: datetime) -> RenderableType:
     tree = Tree("Steps")
     for _, group in groupby(steps, key=lambda step: step.stage):
         members = list(group)
         branch = tree if len(members) == 1 else tree.add(Text("side by side", FAINT))
         for step in members:
-            branch.add(_step(step, now))
+            branch.add(_step(step, reasons.get(str(step.pk)), now))
     return Padding(tree, (1, 0))
 
 
-def _step(step: Step, now: datetime) -> RenderableType:
+def _step(step: Step, reason: Mapping[str, Any] | None, now: datetime) -> RenderableType:
     style = STYLES.get(Status(step.status), FAINT)
     line = Text.assemble((step.get_status_display(), style), f"  {step.title} ", (step.name, FAINT))
     if step.attempt > 1 or (step.attempt and step.error):
         line.append(f"  attempt {step.attempt} of {step.max_attempts}", "yellow")
     if step.started_at and (step.finished_at or step.status == Status.RUNNING):
         line.append(f"  {_duration((step.finished_at or now) - step.started_at)}", FAINT)
-    lines = [line, *(Text(words, "yellow") for words in _waits_for(step, now))]
+    lines = [line, *(Text(words, "yellow") for words in _stands_at(step, reason, now))]
     if step.error:
         lines.append(Text(f"{step.error['code']}: {step.error['message']}", "red"))
     return Group(*lines)
 
 
-def _waits_for(step: Step, now: datetime) -> Iterable[str]:
-    """What the step waits for, in words; nothing for one that does not wait."""
-    match step.status:
-        case Status.RUNNING:
-            yield f"on {step.worker}" + (f": {step.phase}" if step.phase else "")
-        case Status.READY:
-            yield f"waits for a free worker of the queue {step.queue!r}"
-        case Status.WAITING:
-            for wait in step.open_waits:  # type: ignore[attr-defined]
-                until = f", until {_ago(wait.deadline_at, now)}" if wait.deadline_at else ""
-                yield f"waits for {wait.get_kind_display().lower()}: {wait}{until}"
-            if not step.open_waits and step.due_at:  # type: ignore[attr-defined]
-                yield f"goes on {_ago(step.due_at, now)}"
+def _stands_at(step: Step, reason: Mapping[str, Any] | None, now: datetime) -> Iterable[str]:
+    """What a step that runs is at, why one that has not started does not; else nothing."""
+    if step.status == Status.RUNNING:
+        yield f"on {step.worker}" + (f": {step.phase}" if step.phase else "")
+    # What comes later waits for what stands above it.
+    if reason is None or reason["code"] == "earlier_steps":
+        return
+    yield reason["sentence"]
+    yield from _particulars(reason["data"])
+    for wait in step.open_waits:  # type: ignore[attr-defined]  # annotated
+        until = f", until {_ago(wait.deadline_at, now)}" if wait.deadline_at else ""
+        yield f"waits for {wait.get_kind_display().lower()}: {wait}{until}"
+    if not step.open_waits and (due_at := reason["data"].get("due_at")):  # type: ignore[attr-defined]
+        yield f"goes on {_ago(due_at, now)}"
+
+
+def _particulars(data: Mapping[str, Any]) -> Iterable[str]:
+    """What a limit's reason knows beyond its sentence."""
+    for job in data.get("jobs", ()):
+        yield f"  runs: {job['title']} ({job['id']})"
+    if data.get("ahead") and "key" in data:
+        yield f"  before it, for the same limit: {data['ahead']}"
 
 
 def _timeline(job: Job, steps: dict[uuid.UUID, Step], events: Iterable[Event]) -> RenderableType:

@@ -70,7 +70,7 @@ def _sweep_and_pause() -> float:
 
 
 def _archive_and_pause(archive: DailyArchive) -> float:
-    """A batch of the day's archiving, between two sweeps: it is never what a due step waits for."""
+    """A batch of the day's archiving, between two sweeps: a due step waits for one at most."""
     try:
         return SHORTEST_PAUSE_SECONDS if archive.work() else LONGEST_PAUSE_SECONDS
     except (OperationalError, OSError) as error:

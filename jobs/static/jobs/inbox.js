@@ -33,8 +33,8 @@ function draw(inbox) {
   drawList("effects", inbox.effects, "effect", drawEffect);
   drawList("waits", inbox.waits, "inbox-wait", drawOpenWait);
   drawList("messages", inbox.messages, "message", drawMessage);
-  const isEmpty = !inbox.effects.length && !inbox.waits.length && !inbox.messages.length;
-  document.getElementById("nothing").hidden = !isEmpty;
+  drawList("webhooks", inbox.webhooks, "webhook", drawWebhook);
+  document.getElementById("nothing").hidden = Object.values(inbox).some((items) => items.length);
 }
 
 function drawList(id, items, template, update) {
@@ -65,6 +65,8 @@ function drawEffect(element, effect) {
   );
   part(element, "yes").onclick = () => answer(element, effect.answer_url, { happened: true });
   part(element, "no").onclick = () => answer(element, effect.answer_url, { happened: false });
+  part(element, "drop").onclick = () =>
+    answer(element, effect.answer_url, { happened: false, cancel: true });
 }
 
 function drawOpenWait(element, wait) {
@@ -102,6 +104,13 @@ function drawMessage(element, message) {
     const body = { request: request.value, code: message.has_code ? null : code.value };
     answer(element, message.answer_url, body);
   };
+}
+
+function drawWebhook(element, webhook) {
+  setText(part(element, "title"), webhook.title);
+  setLink(part(element, "title"), webhook.url);
+  setText(part(element, "at"), formatMoment(webhook.at));
+  setText(part(element, "reason"), webhook.reason);
 }
 
 async function answer(element, url, body) {

@@ -19,8 +19,9 @@ form.addEventListener("submit", async (event) => {
   if (!trouble) dialog.close();
 });
 
+/** What a person works on can be cancelled as well: it is not needed any more. */
 export function canCancel({ job }) {
-  return !FINISHED.has(job.status);
+  return job.status === "manual" || !FINISHED.has(job.status);
 }
 
 /** Whether the job can go on by itself: from the first step that is not done. */

@@ -181,8 +181,8 @@ function drawStepTime(time, step) {
 function drawStepNote(note, step) {
   const isIdle = step.status === "ready" || step.status === "waiting";
   const reason = isIdle && !step.waits?.length ? reasons.get(step.id) : null;
-  // What it was retried or postponed for stands below it, and in the timeline.
-  const why = reason && !["retry", "postponed"].includes(reason.code) ? reason.sentence : "";
+  // What it is retried for stands below it.
+  const why = reason && reason.code !== "retry" ? reason.sentence : "";
   if (step.status === "waiting" && step.due_at && !step.waits?.length) {
     tick(note, () => {
       const left = until(step.due_at);

@@ -1,5 +1,8 @@
 // Posting to our own API as the user of the page.
 
+// The API's own sentence is for programs: it names headers.
+const LOGGED_OUT = "You are logged out. Log in again in another tab, then repeat this.";
+
 /** Posts it; the sentence that says what went wrong, or nothing. */
 export async function post(url, body) {
   const headers = {
@@ -9,6 +12,7 @@ export async function post(url, body) {
   try {
     const answer = await fetch(url, { method: "POST", headers, body: JSON.stringify(body) });
     if (answer.ok) return "";
+    if (answer.status === 401) return LOGGED_OUT;
     const { error } = await answer.json();
     return error;
   } catch {
