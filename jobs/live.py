@@ -12,25 +12,22 @@ from asyncio import Runner
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import structlog
-from celery import current_app, group
+from celery import current_app
 from channels.layers import get_channel_layer
 from django.db import transaction
 
 log = structlog.get_logger(__name__)
 
-MOST_WAKES = (
-    32  # one woken thread goes on claiming while there is work, so more would only be noise
-)
-PAGES_PAUSE = 0.1  # seconds; the changes to a job within them are one message to its pages
+# A woken thread goes on claiming while there is work, so that more calls would only be noise.
+MOST_WAKES = 32  # of a queue; the sweep sees to what they do not reach
+MOST_WAITING = 8  # that no worker has taken yet
+WAKES_PAUSE = 0.01  # seconds
+PAGES_PAUSE = 0.1  # seconds; the changes within them are one message
 JOBS_GROUP = "jobs"
-
-
-def job_group(job_id: uuid.UUID | str) -> str:
-    return f"job.{job_id}"
 
 
 class Messenger:
@@ -40,6 +37,7 @@ class Messenger:
         self._lock = threading.Lock()
         self._news = threading.Event()
         self._wakes: Counter[str] = Counter()
+        self._woken_at: dict[str, float] = {}
         self._changed: dict[str, None] = {}  # ordered, each once
         self._thread: threading.Thread | None = None
 
@@ -63,20 +61,34 @@ class Messenger:
         next_telling = 0.0
         with Runner() as loop:
             while True:
-                pause = max(next_telling - monotonic(), 0.0)
-                self._news.wait(pause if self._changed else None)
+                if not self._wakes:
+                    pause = max(next_telling - monotonic(), 0.0)
+                    self._news.wait(pause if self._changed else None)
                 self._news.clear()
                 self._wake_workers()
                 if self._changed and monotonic() >= next_telling:
                     self._tell_pages(loop)
                     next_telling = monotonic() + PAGES_PAUSE
+                sleep(WAKES_PAUSE)
 
     def _wake_workers(self) -> None:
+        """Calls, but no more of them than workers take; the others are left for the next time."""
         with self._lock:
             wakes, self._wakes = self._wakes, Counter()
         with _only_hints():
             for queue, count in wakes.items():
-                send_wakes(queue, count)
+                room = self._room(queue)
+                send_wakes(queue, min(count, room))
+                self._woken_at[queue] = monotonic()
+                if count > room:
+                    with self._lock:
+                        self._wakes[queue] += min(count, MOST_WAKES) - room
+
+    def _room(self, queue: str) -> int:
+        """An idle queue is not asked: it would be a trip to the broker before the first call."""
+        if monotonic() > self._woken_at.get(queue, float("-inf")) + 2 * WAKES_PAUSE:
+            return MOST_WAITING
+        return max(MOST_WAITING - count_waiting_calls(queue), 0)
 
     def _tell_pages(self, loop: Runner) -> None:
         with self._lock:
@@ -111,20 +123,17 @@ def send_wakes(queue: str, count: int) -> None:
     """Raises the broker's error when it cannot be reached."""
     from jobs.tasks import run_ready_steps  # tasks run the steps, which post the hints
 
-    calls = group(run_ready_steps.si(queue) for _ in range(min(count, MOST_WAKES)))
-    calls.apply_async(queue=queue, retry=False)
+    for _ in range(min(count, MOST_WAKES)):
+        run_ready_steps.apply_async((queue,), queue=queue, retry=False)
 
 
 def count_waiting_calls(queue: str) -> int:
     """How many wake-up calls for `queue` no worker has taken yet."""
-    with current_app.connection_for_write() as connection:
+    with current_app.amqp.producer_pool.acquire(block=True) as producer:
         # Not passive: kombu looks for the key without its prefix then, and finds no queue.
-        channel: Any = connection.default_channel
-        return int(channel.queue_declare(queue=queue, durable=True).message_count)
+        return int(producer.channel.queue_declare(queue=queue, durable=True).message_count)
 
 
 async def _tell_pages(job_ids: list[str]) -> None:
     layer: Any = get_channel_layer()
-    for job_id in job_ids:
-        await layer.group_send(job_group(job_id), {"type": "job.changed", "job": job_id})
     await layer.group_send(JOBS_GROUP, {"type": "jobs.changed", "jobs": job_ids})

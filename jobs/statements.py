@@ -16,7 +16,7 @@ from typing import Any
 
 from django.db import connection
 
-from jobs.models import Status, Step
+from jobs.models import Job, Status, Step
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,74 @@ class Completion:
     """What completing a step led to."""
 
     job_status: Status
-    ready_queues: list[str]  # a queue for each step that is ready now and not ours
+    ready_queues: Sequence[str]  # a queue for each step that is ready now and not ours
     claimed: ClaimedStep | None  # the one step that follows, claimed in the same statement
 
+
+# The columns that a new job and its steps are written with; the rest is as it is at the beginning.
+JOB_COLUMNS = {
+    "id": "uuid",
+    "workflow": "varchar",
+    "workflow_version": "smallint",
+    "title": "varchar",
+    "params": "jsonb",
+    "priority": "smallint",
+    "idempotency_key": "varchar",
+    "workspace_id": "uuid",
+    "created_by_id": "bigint",
+    "stage_sizes": "smallint[]",
+    "stage_open": "smallint",
+    "weight_total": "integer",
+    "last_event": "integer",
+}
+STEP_COLUMNS = {
+    "id": "uuid",
+    "job_id": "uuid",
+    "stage": "smallint",
+    "position": "smallint",
+    "priority": "smallint",
+    "flow_keys": "varchar[]",
+    "status": "varchar",
+    "name": "varchar",
+    "title": "varchar",
+    "handler": "varchar",
+    "handler_version": "smallint",
+    "queue": "varchar",
+    "weight": "smallint",
+    "params": "jsonb",
+    "max_attempts": "smallint",
+    "retry": "jsonb",
+}
+
+
+def _names(columns: Mapping[str, str], of: str = "") -> str:
+    return ", ".join(f"{of}{name}" for name in columns)
+
+
+def _record(columns: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {kind}" for name, kind in columns.items())
+
+
+CREATE_JOBS = f"""
+WITH j AS (
+    INSERT INTO jobs_job ({_names(JOB_COLUMNS)}, status, stage, weight_done, progress)
+    SELECT {_names(JOB_COLUMNS)}, 'pending', 0, 0, 0
+    FROM jsonb_to_recordset(%(jobs)s::jsonb) AS new ({_record(JOB_COLUMNS)})
+    ON CONFLICT (workspace_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+    RETURNING id, title, created_at
+), s AS (
+    INSERT INTO jobs_step ({_names(STEP_COLUMNS)}, due_at, limited_by, attempt, fence, worker,
+        progress, phase)
+    SELECT {_names(STEP_COLUMNS, "new.")},
+        CASE WHEN new.status = 'ready' THEN statement_timestamp() END, '', 0, 0, '', 0, ''
+    FROM jsonb_to_recordset(%(steps)s::jsonb) AS new ({_record(STEP_COLUMNS)})
+        JOIN j ON j.id = new.job_id
+), e AS (
+    INSERT INTO jobs_event (job_id, number, kind, message, data)
+    SELECT id, 1, 'job.created', title, '{{}}' FROM j
+)
+SELECT id, created_at FROM j
+"""
 
 # The columns of ClaimedStep, from a step `s` and its job `j`.
 CLAIMED = """s.id, s.fence, j.id, j.workflow, j.params, s.name, s.title, s.handler, s.params,
@@ -79,32 +144,41 @@ CLAIMED = """s.id, s.fence, j.id, j.workflow, j.params, s.name, s.title, s.handl
 # Whether any limit or pause may hold back a step `n`. The table has a row only for what is limited.
 MAY_BE_LIMITED = "EXISTS (SELECT FROM jobs_flowlimit l WHERE l.key = ANY(n.flow_keys))"
 
-STEP_STARTED = """'step.started', s.id, s.title,
-    jsonb_build_object(
-        'step', jsonb_build_object('status', 'running', 'attempt', s.attempt,
-                                   'started_at', s.started_at, 'error', null, 'due_at', null),
-        'job', jsonb_build_object('status', 'running', 'started_at', j.started_at))"""
+STARTED_DATA = """jsonb_build_object(
+            'step', jsonb_build_object('status', 'running', 'attempt', s.attempt,
+                                       'started_at', s.started_at, 'error', null, 'due_at', null),
+            'job', jsonb_build_object('status', 'running', 'started_at', j.started_at))"""
 
-# A job's first claim starts the job. Should the job have ended in this very moment, the step comes
-# back without one, to be cancelled: ending a job skips the steps that others have locked, since
-# waiting for them could deadlock with this.
+# Claims the candidates that are not to be claimed apart. A job's first claim starts the job. A step
+# whose job has ended this very moment is left for its finder to cancel: ending a job skips the
+# steps that others have locked, since waiting for them could deadlock with this.
 CLAIM = f"""
+), job AS (
+    SELECT id FROM jobs_job
+    WHERE id = ANY(ARRAY(SELECT job_id FROM candidate WHERE NOT apart))
+        AND status IN ('pending', 'running', 'waiting')
+    ORDER BY id
+    FOR NO KEY UPDATE
 ), s AS (
     UPDATE jobs_step SET
         status = 'running', fence = fence + 1, attempt = attempt + 1, worker = %(worker)s,
         started_at = statement_timestamp(), lease_expires_at = statement_timestamp() + %(lease)s,
         due_at = NULL, error = NULL, limited_by = '', ages_from = NULL
-    WHERE id = (SELECT id FROM candidate WHERE NOT may_be_limited)
+    WHERE id = ANY(ARRAY(
+        SELECT candidate.id FROM candidate JOIN job ON job.id = job_id WHERE NOT apart))
     RETURNING *
 ), j AS (
     UPDATE jobs_job SET
         status = 'running', started_at = coalesce(jobs_job.started_at, statement_timestamp()),
-        last_event = last_event + 1
-    FROM s WHERE jobs_job.id = s.job_id AND jobs_job.status IN ('pending', 'running', 'waiting')
-    RETURNING jobs_job.*
+        last_event = last_event + counted.steps
+    FROM (SELECT job_id, count(*) AS steps FROM s GROUP BY job_id) counted
+    WHERE jobs_job.id = counted.job_id
+    RETURNING jobs_job.*, counted.steps
 ), e AS (
     INSERT INTO jobs_event (job_id, number, kind, step_id, message, data)
-    SELECT j.id, j.last_event, {STEP_STARTED} FROM s, j
+    SELECT j.id, j.last_event - j.steps + row_number() OVER (PARTITION BY j.id ORDER BY s.id),
+        'step.started', s.id, s.title, {STARTED_DATA}
+    FROM s JOIN j ON j.id = s.job_id
 )
 """
 
@@ -112,30 +186,31 @@ CLAIM = f"""
 # statement that begins when they are locked, or two claims would both see the last place free.
 CLAIM_NEXT = f"""
 WITH candidate AS (
-    SELECT n.id, n.job_id, n.priority, n.flow_keys, {MAY_BE_LIMITED} AS may_be_limited
+    SELECT n.id, n.job_id, n.priority, n.flow_keys,
+        n.flow_keys && %(apart)s::varchar[] OR {MAY_BE_LIMITED} AS apart
     FROM jobs_step n
     WHERE n.status = 'ready' AND n.queue = %(queue)s
     ORDER BY n.priority DESC, n.id
-    LIMIT 1
+    LIMIT %(most)s
     FOR NO KEY UPDATE SKIP LOCKED
 {CLAIM}
-SELECT candidate.may_be_limited, candidate.id, candidate.job_id, candidate.priority,
-    candidate.flow_keys, j.id IS NULL, {CLAIMED}
-FROM candidate LEFT JOIN s ON true LEFT JOIN j ON true
+SELECT candidate.apart, candidate.id, candidate.job_id, candidate.priority, candidate.flow_keys,
+    {CLAIMED}
+FROM candidate LEFT JOIN s ON s.id = candidate.id LEFT JOIN j ON j.id = s.job_id
 """
 
 # Of a step whose limits are locked and have a place for it. A limit remembers as many starts as its
 # rate allows in a period.
 CLAIM_LIMITED = f"""
 WITH candidate AS (
-    SELECT %(step)s::uuid AS id, false AS may_be_limited
+    SELECT %(step)s::uuid AS id, %(job)s::uuid AS job_id, false AS apart
 {CLAIM}
 , l AS (
     UPDATE jobs_flowlimit SET
         starts = (starts || statement_timestamp())[greatest(1, cardinality(starts) + 2 - rate):]
     FROM s WHERE jobs_flowlimit.key = ANY(s.flow_keys) AND rate IS NOT NULL
 )
-SELECT j.id IS NULL, s.job_id, {CLAIMED} FROM s LEFT JOIN j ON true
+SELECT {CLAIMED} FROM s JOIN j ON j.id = s.job_id
 """
 
 LOCK_LIMITS = """
@@ -266,93 +341,117 @@ FIND_HELD_KEYS = """
 SELECT DISTINCT limited_by FROM jobs_step WHERE status = 'waiting' AND limited_by <> ''
 """
 
-# Of a job's row in COMPLETE: what this step's completion is. A job that has ended meanwhile keeps
-# its stage; the step's completion is recorded all the same.
-LAST_OF_GROUP = "status = 'running' AND stage_open = 1"
-LAST_OF_JOB = f"{LAST_OF_GROUP} AND next_size IS NULL"
+# Of a job's row in COMPLETE: what completing `counted.steps` of its steps is. A job that has ended
+# meanwhile keeps its stage; that its steps are completed is recorded all the same.
+LAST_OF_GROUP = "status = 'running' AND stage_open = counted.steps"
+NEXT_SIZE = "stage_sizes[jobs_job.stage + 2]"
+LAST_OF_JOB = f"{LAST_OF_GROUP} AND {NEXT_SIZE} IS NULL"
 
 # `stage_open` counts the group down; who takes it to zero opens the next stage. The row lock on the
 # job serialises the finishers of a group, and PostgreSQL computes the SET list anew from the row
 # as the other one left it. A step that alone follows, whose queue we serve and that no limit may
-# hold back is claimed at once.
+# hold back is claimed at once, for the last of the job's steps that are completed here.
 COMPLETE = f"""
-WITH done AS (
+WITH held AS (
+    SELECT s.id, given.output
+    FROM unnest(%(steps)s::uuid[], %(fences)s::bigint[], %(outputs)s::jsonb[])
+            AS given (id, fence, output)
+        JOIN jobs_step s ON s.id = given.id
+    WHERE s.fence = given.fence AND s.status = 'running'
+    ORDER BY s.id
+    FOR NO KEY UPDATE OF s
+), done AS (
     UPDATE jobs_step SET
-        status = 'completed', output = %(output)s, progress = 100, phase = '',
+        status = 'completed', output = held.output, progress = 100, phase = '',
         finished_at = statement_timestamp(), lease_expires_at = NULL
-    WHERE id = %(step)s AND fence = %(fence)s AND status = 'running'
-    RETURNING id, job_id, stage, title, weight, finished_at,
-        (SELECT stage_sizes[jobs_step.stage + 2] FROM jobs_job WHERE id = job_id) AS next_size, (
-            SELECT n.queue = ANY(%(queues)s) AND NOT {MAY_BE_LIMITED} FROM jobs_step n
-            WHERE n.job_id = jobs_step.job_id AND n.stage = jobs_step.stage + 1
-            ORDER BY n.position LIMIT 1
-        ) AS serves_next
+    FROM held WHERE jobs_step.id = held.id
+    RETURNING jobs_step.*
+), counted AS (
+    SELECT job_id, stage, count(*)::int AS steps, sum(weight)::int AS weight,
+        (array_agg(id ORDER BY position DESC))[1] AS last,
+        (array_agg(output ORDER BY position DESC))[1] AS output
+    FROM done GROUP BY job_id, stage
+), locked AS (
+    SELECT id FROM jobs_job WHERE id = ANY(ARRAY(SELECT job_id FROM counted))
+    ORDER BY id
+    FOR NO KEY UPDATE
 ), j AS (
     UPDATE jobs_job SET
-        weight_done = weight_done + done.weight,
-        progress = greatest(progress, 100 * (weight_done + done.weight) / weight_total),
+        weight_done = weight_done + counted.weight,
+        progress = greatest(progress, 100 * (weight_done + counted.weight) / weight_total),
         stage = jobs_job.stage + ({LAST_OF_GROUP})::int,
         stage_open = CASE
-            WHEN {LAST_OF_GROUP} THEN coalesce(next_size, 0)
-            WHEN status = 'running' THEN stage_open - 1
+            WHEN {LAST_OF_GROUP} THEN coalesce({NEXT_SIZE}, 0)
+            WHEN status = 'running' THEN stage_open - counted.steps
             ELSE stage_open
         END,
         status = CASE WHEN {LAST_OF_JOB} THEN 'completed' ELSE status END,
         finished_at = CASE
             WHEN {LAST_OF_JOB} THEN statement_timestamp() ELSE jobs_job.finished_at
         END,
-        result = CASE WHEN {LAST_OF_JOB} THEN %(output)s::jsonb END,
-        last_event = last_event + CASE
-            WHEN {LAST_OF_JOB} THEN 2
-            WHEN {LAST_OF_GROUP} THEN 1 + next_size
-            ELSE 1
+        result = CASE WHEN {LAST_OF_JOB} THEN counted.output END,
+        last_event = last_event + counted.steps + CASE
+            WHEN {LAST_OF_JOB} THEN 1
+            WHEN {LAST_OF_GROUP} THEN {NEXT_SIZE}
+            ELSE 0
         END
-    FROM done WHERE jobs_job.id = done.job_id
-    RETURNING jobs_job.*, jobs_job.stage <> done.stage AS opened,
-        (jobs_job.stage <> done.stage AND stage_open = 1 AND done.serves_next) AS inline
+    FROM counted JOIN locked ON locked.id = counted.job_id
+    WHERE jobs_job.id = counted.job_id
+    RETURNING jobs_job.*, counted.steps, counted.last, jobs_job.stage <> counted.stage AS opened,
+        CASE
+            WHEN jobs_job.stage = counted.stage THEN 0
+            WHEN status = 'completed' THEN 1
+            ELSE stage_open
+        END AS following
+), next AS (
+    SELECT n.id,
+        j.stage_open = 1 AND n.queue = ANY(%(queues)s) AND NOT {MAY_BE_LIMITED} AS is_ours
+    FROM j JOIN jobs_step n ON n.job_id = j.id AND n.stage = j.stage
+    WHERE j.opened AND n.status = 'pending'
 ), s AS (
     UPDATE jobs_step SET
-        status = CASE WHEN j.inline THEN 'running' ELSE 'ready' END,
-        due_at = CASE WHEN j.inline THEN NULL ELSE statement_timestamp() END,
-        fence = fence + j.inline::int,
-        attempt = attempt + j.inline::int,
-        worker = CASE WHEN j.inline THEN %(worker)s ELSE '' END,
-        lease_expires_at = CASE WHEN j.inline THEN statement_timestamp() + %(lease)s END,
-        started_at = CASE WHEN j.inline THEN statement_timestamp() END
-    FROM j
-    WHERE j.opened AND jobs_step.job_id = j.id AND jobs_step.stage = j.stage
-        AND jobs_step.status = 'pending'
-    RETURNING jobs_step.*
+        status = CASE WHEN is_ours THEN 'running' ELSE 'ready' END,
+        due_at = CASE WHEN is_ours THEN NULL ELSE statement_timestamp() END,
+        fence = fence + is_ours::int,
+        attempt = attempt + is_ours::int,
+        worker = CASE WHEN is_ours THEN %(worker)s ELSE '' END,
+        lease_expires_at = CASE WHEN is_ours THEN statement_timestamp() + %(lease)s END,
+        started_at = CASE WHEN is_ours THEN statement_timestamp() END
+    FROM next WHERE jobs_step.id = next.id
+    RETURNING jobs_step.*, next.is_ours
 ), e AS (
     INSERT INTO jobs_event (job_id, number, kind, step_id, message, data)
     SELECT j.id,
-        j.last_event - CASE
-            WHEN j.status = 'completed' THEN 1
-            WHEN j.opened THEN j.stage_open
-            ELSE 0
-        END,
+        j.last_event - j.following - j.steps
+            + row_number() OVER (PARTITION BY j.id ORDER BY done.position),
         'step.completed', done.id, done.title,
         jsonb_build_object(
             'step', jsonb_build_object('status', 'completed', 'progress', 100, 'phase', '',
                                        'finished_at', done.finished_at),
             'job', jsonb_build_object('progress', j.progress))
-    FROM done, j
+    FROM done JOIN j ON j.id = done.job_id
     UNION ALL
-    SELECT j.id, j.last_event, {STEP_STARTED} FROM s, j WHERE j.inline
-    UNION ALL
-    SELECT j.id, j.last_event - j.stage_open + row_number() OVER (ORDER BY s.position),
-        'step.ready', s.id, s.title,
-        jsonb_build_object('step', jsonb_build_object('status', 'ready', 'due_at', s.due_at))
-    FROM s, j WHERE NOT j.inline
+    SELECT j.id,
+        j.last_event - j.following + row_number() OVER (PARTITION BY j.id ORDER BY s.position),
+        CASE WHEN s.is_ours THEN 'step.started' ELSE 'step.ready' END, s.id, s.title,
+        CASE WHEN s.is_ours THEN {STARTED_DATA} ELSE
+            jsonb_build_object('step', jsonb_build_object('status', 'ready', 'due_at', s.due_at))
+        END
+    FROM s JOIN j ON j.id = s.job_id
     UNION ALL
     SELECT j.id, j.last_event, 'job.completed', NULL, j.title,
         jsonb_build_object('job', jsonb_build_object(
             'status', 'completed', 'progress', 100, 'finished_at', j.finished_at,
             'result', j.result))
-    FROM j WHERE j.status = 'completed'
+    FROM j WHERE j.opened AND j.status = 'completed'
 )
-SELECT j.status, s.queue, j.inline, {CLAIMED}
-FROM j LEFT JOIN s ON true
+SELECT done.id, j.status,
+    CASE WHEN done.id = j.last THEN ARRAY(
+        SELECT queue FROM s WHERE s.job_id = j.id AND NOT s.is_ours ORDER BY position) END,
+    {CLAIMED}
+FROM done
+    JOIN j ON j.id = done.job_id
+    LEFT JOIN s ON s.job_id = j.id AND s.is_ours AND done.id = j.last
 """
 
 # Rows that others have locked are left for the next time: waiting for several jobs in some order is
@@ -411,37 +510,78 @@ MAKE_JOB_READY = MAKE_READY.format(
         SELECT FROM jobs_wait w WHERE w.step_id = s.id AND w.status = 'open')"""
 )
 
-# The step's lock decides between rivals. It is taken by a statement of its own, so that who comes
-# second sees what the first has done. The step's other waits are cancelled.
+# The oldest open wait that each signal fits. Two signals may find the same one.
+FIND_WAITS = """
+SELECT given.place, found.id
+FROM unnest(%(topics)s::varchar[], %(fields)s::jsonb[]) WITH ORDINALITY
+    AS given (topic, fields, place)
+CROSS JOIN LATERAL (
+    SELECT w.id FROM jobs_wait w
+    WHERE w.workspace_id = %(workspace)s AND w.topic = given.topic AND w.status = 'open'
+        AND w.kind = 'signal' AND w.match <@ given.fields
+    ORDER BY w.id
+    LIMIT 1
+) found
+"""
+
+# A step's lock decides between rivals. It is taken by a statement of its own, so that who comes
+# second sees what the first has done. Of several answers to one step the first given counts, and
+# its other waits are cancelled.
 LOCK_WAITING = """
-SELECT FROM jobs_step WHERE status = 'waiting'
-    AND id = (SELECT step_id FROM jobs_wait WHERE id = %(wait)s)
+SELECT FROM jobs_step
+WHERE status = 'waiting'
+    AND id = ANY(ARRAY(SELECT step_id FROM jobs_wait WHERE id = ANY(%(waits)s::uuid[])))
+ORDER BY id
 FOR NO KEY UPDATE
 """
 ANSWER = """
-WITH s AS (
+WITH given AS (
+    SELECT DISTINCT ON (w.step_id) w.step_id, w.id AS wait_id, given.answer, given.message
+    FROM unnest(%(waits)s::uuid[], %(answers)s::jsonb[], %(messages)s::varchar[])
+            WITH ORDINALITY AS given (id, answer, message, place)
+        JOIN jobs_wait w ON w.id = given.id
+    WHERE w.status = 'open'
+    ORDER BY w.step_id, given.place
+), s AS (
     UPDATE jobs_step SET status = 'ready', due_at = statement_timestamp(), phase = ''
-    WHERE status = 'waiting' AND id = (
-        SELECT step_id FROM jobs_wait WHERE id = %(wait)s AND status = 'open')
-    RETURNING *
+    FROM given WHERE jobs_step.id = given.step_id AND status = 'waiting'
+    RETURNING jobs_step.*, given.wait_id, given.answer, given.message
 ), w AS (
     UPDATE jobs_wait SET
-        status = CASE WHEN jobs_wait.id = %(wait)s THEN 'answered' ELSE 'cancelled' END,
-        answer = CASE WHEN jobs_wait.id = %(wait)s THEN %(answer)s::jsonb END,
-        answered_by_id = CASE WHEN jobs_wait.id = %(wait)s THEN %(by)s::bigint END,
+        status = CASE WHEN jobs_wait.id = s.wait_id THEN 'answered' ELSE 'cancelled' END,
+        answer = CASE WHEN jobs_wait.id = s.wait_id THEN s.answer END,
+        answered_by_id = CASE WHEN jobs_wait.id = s.wait_id THEN %(by)s::bigint END,
         ended_at = statement_timestamp()
     FROM s WHERE jobs_wait.step_id = s.id AND jobs_wait.status = 'open'
+), locked AS (
+    SELECT id FROM jobs_job WHERE id = ANY(ARRAY(SELECT job_id FROM s))
+    ORDER BY id
+    FOR NO KEY UPDATE
 ), j AS (
-    UPDATE jobs_job SET last_event = last_event + 1 FROM s WHERE jobs_job.id = s.job_id
-    RETURNING jobs_job.id, jobs_job.last_event
+    UPDATE jobs_job SET last_event = last_event + counted.steps
+    FROM locked JOIN (SELECT job_id, count(*) AS steps FROM s GROUP BY job_id) counted
+        ON counted.job_id = locked.id
+    WHERE jobs_job.id = locked.id
+    RETURNING jobs_job.id, jobs_job.last_event, counted.steps
 ), e AS (
     INSERT INTO jobs_event (job_id, number, kind, step_id, message, data)
-    SELECT j.id, j.last_event, 'step.answered', s.id, %(message)s,
+    SELECT j.id, j.last_event - j.steps + row_number() OVER (PARTITION BY j.id ORDER BY s.id),
+        'step.answered', s.id, s.message,
         jsonb_build_object('step', jsonb_build_object(
             'status', 'ready', 'due_at', s.due_at, 'phase', '', 'waits', '[]'::jsonb))
-    FROM s, j
+    FROM s JOIN j ON j.id = s.job_id
 )
-SELECT job_id, queue FROM s
+SELECT wait_id, job_id, queue FROM s
+"""
+
+# An answer to a former run is none to this one: a person has had the step run again since.
+FIND_ANSWER = """
+SELECT w.name, w.kind, w.status, w.on_deadline, w.question, w.answer, w.answered_by_id
+FROM jobs_wait w JOIN jobs_step s ON s.id = w.step_id
+WHERE w.step_id = %(step)s AND w.name = ANY(%(names)s) AND w.status IN ('answered', 'expired')
+    AND (s.reset_at IS NULL OR w.created_at > s.reset_at)
+ORDER BY w.id DESC
+LIMIT 1
 """
 
 # A job's progress never goes back, and is whole only once the job is. What a crash of the database
@@ -483,7 +623,7 @@ Claim = tuple[uuid.UUID, int]  # a step and the fencing token of one claim to it
 
 @dataclass(frozen=True)
 class Orphan:
-    """A step that was claimed in the moment in which its job ended."""
+    """A ready step whose job has ended in the moment in which it was to be claimed."""
 
     id: uuid.UUID
     job_id: uuid.UUID
@@ -491,7 +631,7 @@ class Orphan:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A ready step, locked, that a limit may hold back."""
+    """A ready step, locked until the transaction ends, that is not to be claimed just so."""
 
     id: uuid.UUID
     job_id: uuid.UUID
@@ -518,29 +658,52 @@ class Limit:
     first_held: tuple[int, uuid.UUID] | None  # whose turn it is: a step's priority and id
 
 
+def create_jobs(
+    jobs: Sequence[Job], steps: Sequence[Mapping[str, Any]]
+) -> dict[uuid.UUID, datetime]:
+    """Writes jobs with all of their steps; when each was created. A job whose idempotency key is
+    taken in its workspace is left out, and so are its steps."""
+    rows = _run(
+        CREATE_JOBS,
+        jobs=_dumps([{name: getattr(job, name) for name in JOB_COLUMNS} for job in jobs]),
+        steps=_dumps(steps),
+    )
+    return dict(rows)
+
+
 def claim_next(
-    queue: str, *, worker: str, lease: timedelta
-) -> ClaimedStep | Candidate | Orphan | None:
-    """The ready step of `queue` that is next in turn: claimed, or, where a limit may hold it back,
-    locked as a candidate. None when there is none."""
-    rows = _run(CLAIM_NEXT, queue=queue, worker=worker, lease=lease)
-    if not rows:
-        return None
-    may_be_limited, step_id, job_id, priority, flow_keys, is_orphan, *claimed = rows[0]
-    if may_be_limited:
+    queue: str, most: int, *, worker: str, lease: timedelta, apart: Sequence[str] = ()
+) -> list[ClaimedStep | Candidate | Orphan]:
+    """The ready steps of `queue` that are next in turn, each of them claimed; or locked as a
+    candidate, where a limit may hold it back or one of its flow keys is in `apart`."""
+    rows = _run(CLAIM_NEXT, queue=queue, most=most, apart=list(apart), worker=worker, lease=lease)
+    return [_found(queue, *row) for row in rows]
+
+
+def _found(
+    queue: str,
+    is_apart: bool,
+    step_id: uuid.UUID,
+    job_id: uuid.UUID,
+    priority: int,
+    flow_keys: Sequence[str],
+    *claimed: Any,
+) -> ClaimedStep | Candidate | Orphan:
+    if is_apart:
         return Candidate(step_id, job_id, queue, priority, tuple(flow_keys))
-    return Orphan(step_id, job_id) if is_orphan else _claimed(claimed)
+    if claimed[0] is None:
+        return Orphan(step_id, job_id)
+    return _claimed(claimed)
 
 
 def claim_limited(
     candidate: Candidate, limits: Sequence[str], *, worker: str, lease: timedelta
 ) -> ClaimedStep | Orphan:
     """The candidate, claimed. Needs the locks on its limits, in which there is a place for it."""
-    (row,) = _run(CLAIM_LIMITED, step=candidate.id, worker=worker, lease=lease)
-    is_orphan, job_id, *claimed = row
-    if is_orphan:
-        return Orphan(candidate.id, job_id)
-    return replace(_claimed(claimed), limits=tuple(limits))
+    rows = _run(CLAIM_LIMITED, step=candidate.id, job=candidate.job_id, worker=worker, lease=lease)
+    if not rows:
+        return Orphan(candidate.id, candidate.job_id)
+    return replace(_claimed(rows[0]), limits=tuple(limits))
 
 
 def lock_limits(keys: Sequence[str]) -> None:
@@ -631,35 +794,35 @@ def age_steps(level: timedelta, most: int) -> int:
     return len(ready) + len(held)
 
 
-def complete_step(
-    step: ClaimedStep,
-    output: Mapping[str, Any],
+def complete_steps(
+    done: Sequence[tuple[ClaimedStep, Mapping[str, Any]]],
     *,
     queues: Sequence[str],
     worker: str,
     lease: timedelta,
-) -> Completion | None:
-    """Completes `step` and opens what follows; None when our fencing token is no longer good.
+) -> dict[uuid.UUID, Completion]:
+    """Completes steps, each with its output, and opens what follows; by the steps' ids. Those that
+    are not returned had a fencing token that is no longer good.
 
     `queues`: which the caller may go on with itself; empty to have everything sent to others.
     """
     rows = _run(
         COMPLETE,
-        step=step.id,
-        fence=step.fence,
-        output=json.dumps(output),
+        steps=[step.id for step, _ in done],
+        fences=[step.fence for step, _ in done],
+        outputs=[json.dumps(output) for _, output in done],
         queues=list(queues),
         worker=worker,
         lease=lease,
     )
-    if not rows:
-        return None
-    job_status, _, inline, *following = rows[0]
-    return Completion(
-        job_status=Status(job_status),
-        ready_queues=[] if inline else [queue for _, queue, *_ in rows if queue],
-        claimed=_claimed(following) if inline else None,
-    )
+    return {
+        step_id: Completion(
+            job_status=Status(job_status),
+            ready_queues=ready_queues or [],
+            claimed=None if following[0] is None else _claimed(following),
+        )
+        for step_id, job_status, ready_queues, *following in rows
+    }
 
 
 def make_due_ready(most: int) -> list[tuple[uuid.UUID, str]]:
@@ -678,16 +841,64 @@ def report_progress(step: ClaimedStep, percent: int, phase: str) -> bool:
     return bool(_run(REPORT_PROGRESS, step=step.id, fence=step.fence, percent=percent, phase=phase))
 
 
-def answer_wait(
-    wait_id: uuid.UUID, answer: Mapping[str, Any], *, by: int | None, message: str
-) -> tuple[uuid.UUID, str] | None:
-    """The job and the queue of the step that goes on; None when the wait had ended already.
+@dataclass(frozen=True)
+class WaitAnswer:
+    wait_id: uuid.UUID
+    data: Mapping[str, Any]
+    message: str  # of the event
 
-    Needs a transaction.
-    """
-    _run(LOCK_WAITING, wait=wait_id)
-    rows = _run(ANSWER, wait=wait_id, answer=json.dumps(answer), by=by, message=message)
-    return (rows[0][0], rows[0][1]) if rows else None
+
+def answer_waits(
+    answers: Sequence[WaitAnswer], *, by: int | None = None
+) -> dict[uuid.UUID, tuple[uuid.UUID, str]]:
+    """The job and the queue of the step that goes on, by its wait. Those that are not returned had
+    ended already, or an earlier answer was to the same step. Needs a transaction."""
+    waits = [each.wait_id for each in answers]
+    _run(LOCK_WAITING, waits=waits)
+    rows = _run(
+        ANSWER,
+        waits=waits,
+        answers=[json.dumps(each.data) for each in answers],
+        messages=[each.message for each in answers],
+        by=by,
+    )
+    return {wait_id: (job_id, queue) for wait_id, job_id, queue in rows}
+
+
+def find_waits(
+    signals: Sequence[tuple[str, Mapping[str, Any]]], *, workspace_id: uuid.UUID
+) -> dict[int, uuid.UUID]:
+    """The wait that each signal (topic, fields) would answer, by its place; two may have the
+    same."""
+    rows = _run(
+        FIND_WAITS,
+        topics=[topic for topic, _ in signals],
+        fields=[json.dumps(fields) for _, fields in signals],
+        workspace=workspace_id,
+    )
+    return {place - 1: wait_id for place, wait_id in rows}
+
+
+@dataclass(frozen=True)
+class EndedWait:
+    """A wait that was answered, or whose deadline has passed."""
+
+    name: str
+    kind: str
+    status: str
+    on_deadline: str
+    question: str
+    answer: Mapping[str, Any] | None
+    answered_by: int | None
+
+
+def find_answer(step_id: uuid.UUID, names: Collection[str]) -> EndedWait | None:
+    """The newest of the step's waits with these names that has ended by itself."""
+    rows = _run(FIND_ANSWER, step=step_id, names=list(names))
+    if not rows:
+        return None
+    *columns, answer, by = rows[0]
+    return EndedWait(*columns, answer=_json(answer), answered_by=by)
 
 
 def renew_leases(held: Collection[Claim], *, lease: timedelta) -> set[Claim]:
@@ -739,6 +950,16 @@ def _claimed(row: Sequence[Any]) -> ClaimedStep:
         handler_version=handler_version,
         retry=_json(retry),
     )
+
+
+def _dumps(rows: Sequence[Mapping[str, Any]]) -> str:
+    return json.dumps(rows, default=_uuid_as_text)
+
+
+def _uuid_as_text(value: Any) -> str:
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is nothing that JSON knows.")
 
 
 def _json(value: Any) -> Any:

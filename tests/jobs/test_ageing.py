@@ -188,7 +188,7 @@ def test_claim_still_reads_one_row_of_its_index_among_many_that_have_aged():
         cursor.execute("ANALYZE jobs_step")
         cursor.execute(
             "EXPLAIN (FORMAT TEXT) " + statements.CLAIM_NEXT,
-            {"queue": "steps", "worker": "alice", "lease": steps.LEASE},
+            {"queue": "steps", "most": 1, "apart": [], "worker": "alice", "lease": steps.LEASE},
         )
         plan = "\n".join(row[0] for row in cursor.fetchall())
 

@@ -183,7 +183,7 @@ def test_claim_reads_one_row_however_long_the_backlog():
         cursor.execute("ANALYZE jobs_step")
         cursor.execute(
             "EXPLAIN (ANALYZE, FORMAT JSON) " + statements.CLAIM_NEXT,
-            {"queue": "steps", "worker": "alice", "lease": steps.LEASE},
+            {"queue": "steps", "most": 1, "apart": [], "worker": "alice", "lease": steps.LEASE},
         )
         plan = cursor.fetchone()[0]
 

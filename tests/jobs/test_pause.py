@@ -1,6 +1,5 @@
 """Nothing of a paused flow key starts; what runs goes on, and resuming lets all of it go on."""
 
-from datetime import timedelta
 from io import StringIO
 
 import pytest
@@ -214,7 +213,7 @@ def test_backlog_of_a_paused_key_costs_the_others_nothing():
         cursor.execute("ANALYZE jobs_step")
         cursor.execute(
             "EXPLAIN (ANALYZE, FORMAT JSON) " + flow.statements.CLAIM_NEXT,
-            {"queue": "steps", "worker": "alice", "lease": timedelta(seconds=15)},
+            {"queue": "steps", "most": 1, "apart": [], "worker": "alice", "lease": steps.LEASE},
         )
         plan = cursor.fetchone()[0]
     assert most_rows(plan[0]["Plan"]) <= 2
