@@ -71,13 +71,13 @@ class Combiner(Generic[T, R]):
     def _carry_out(self, calls: Sequence[_Call[T, R]]) -> None:
         try:
             results = self._run([call.argument for call in calls])
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  it is raised again, in each caller
             if len(calls) > 1:
                 for call in calls:
                     self._carry_out([call])
             else:
                 calls[0].error = error
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001
             for call in calls:
                 call.error = error
         else:
