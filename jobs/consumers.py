@@ -23,7 +23,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from jobs.listing import JobListing, Listing, read_page
-from jobs.live import JOBS_GROUP, job_group
+from jobs.live import JOBS_GROUP
 from jobs.models import Job
 from jobs.snapshots import jobs_visible_to, read_changes
 
@@ -64,11 +64,6 @@ class LiveConsumer(AsyncWebsocketConsumer, ABC):
 
     task: asyncio.Task[None] | None = None
 
-    @property
-    @abstractmethod
-    def group(self) -> str:
-        """The channel layer's group whose messages wake this connection."""
-
     @abstractmethod
     def parse_query(self, query: dict[str, str]) -> None:
         """Takes what the client asked with. Raises Refused for what makes no sense."""
@@ -86,6 +81,10 @@ class LiveConsumer(AsyncWebsocketConsumer, ABC):
     async def send_news(self) -> None:
         """Sends what changed since; called when woken."""
 
+    @abstractmethod
+    async def jobs_changed(self, message: dict[str, Any]) -> None:
+        """Some process tells which jobs have changed; wakes this connection if one concerns it."""
+
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.woken = asyncio.Event()
         try:
@@ -99,7 +98,7 @@ class LiveConsumer(AsyncWebsocketConsumer, ABC):
         self.task = asyncio.create_task(self._follow())
 
     async def disconnect(self, code: int) -> None:
-        await self.channel_layer.group_discard(self.group, self.channel_name)
+        await self.channel_layer.group_discard(JOBS_GROUP, self.channel_name)
 
     async def say(self, message: dict[str, Any]) -> None:
         await self.send(text_data=json.dumps(message, cls=DjangoJSONEncoder))
@@ -132,7 +131,7 @@ class LiveConsumer(AsyncWebsocketConsumer, ABC):
         await read(check)
         # Joined before anything is read, so that no change falls between; and again with each tick,
         # for a channel layer forgets its groups when it restarts, and after a day.
-        await self.channel_layer.group_add(self.group, self.channel_name)
+        await self.channel_layer.group_add(JOBS_GROUP, self.channel_name)
 
     async def _is_woken_before(self, moment: float) -> bool:
         try:
@@ -144,10 +143,6 @@ class LiveConsumer(AsyncWebsocketConsumer, ABC):
 
 class JobConsumer(LiveConsumer):
     """One job: a snapshot, or the events after `?after=N`; then every event, in order."""
-
-    @property
-    def group(self) -> str:
-        return job_group(self.job_id)
 
     @property
     def job_id(self) -> uuid.UUID:
@@ -175,8 +170,9 @@ class JobConsumer(LiveConsumer):
             self.number, self.resume_after = self.resume_after, None
         await self._send_changes()
 
-    async def job_changed(self, message: dict[str, Any]) -> None:
-        self.woken.set()
+    async def jobs_changed(self, message: dict[str, Any]) -> None:
+        if str(self.job_id) in message["jobs"]:
+            self.woken.set()
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         try:
@@ -257,7 +253,6 @@ class ListConsumer(LiveConsumer):
 
     listing: ClassVar[Listing]
     changes: ClassVar[ChangeReader]
-    group = JOBS_GROUP
 
     def parse_query(self, query: dict[str, str]) -> None:
         self.status = query.get("status", "")

@@ -1,88 +1,138 @@
 """Hints that leave the process: Celery messages that wake workers, and news for open pages.
 
 Both only ever hasten what the database already says: the sweep wakes workers that no message
-reached, and a page asks again by event number. So they are sent by a thread of their own, after
+reached, and a page asks again by event number. So each kind is sent by a thread of its own, after
 the commit, off the write path, and a broker that is down or slow holds nobody up.
 """
 
 import atexit
 import threading
 import uuid
+from abc import ABC, abstractmethod
 from asyncio import Runner
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import structlog
-from celery import current_app, group
+from celery import current_app
 from channels.layers import get_channel_layer
 from django.db import transaction
 
 log = structlog.get_logger(__name__)
 
-MOST_WAKES = (
-    32  # one woken thread goes on claiming while there is work, so more would only be noise
-)
-PAGES_PAUSE = 0.1  # seconds; the changes to a job within them are one message to its pages
+# A woken thread goes on claiming while there is work, so that more calls would only be noise.
+MOST_WAKES = 32  # of a queue; the sweep sees to what they do not reach
+MOST_WAITING = 8  # that no worker has taken yet
+WAKES_PAUSE = 0.01  # seconds
+PAGES_PAUSE = 0.1  # seconds; the changes within them are one message
 JOBS_GROUP = "jobs"
 
 
-def job_group(job_id: uuid.UUID | str) -> str:
-    return f"job.{job_id}"
+class Courier(ABC):
+    """Collects hints of one kind and sends them from a daemon thread: the first at once, and then,
+    after each pause, what has come meanwhile."""
 
-
-class Messenger:
-    """Collects hints and sends them from one daemon thread."""
+    name: str
+    pause: float  # seconds
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._news = threading.Event()
-        self._wakes: Counter[str] = Counter()
-        self._changed: dict[str, None] = {}  # ordered, each once
+        self._collected: Counter[str] = Counter()
         self._thread: threading.Thread | None = None
 
-    def post(self, wakes: Iterable[str] = (), changed: Iterable[str] = ()) -> None:
+    def post(self, hints: Iterable[str]) -> None:
         with self._lock:
-            self._wakes.update(wakes)
-            self._changed.update(dict.fromkeys(changed))
+            self._collected.update(hints)
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="messenger", daemon=True)
+                self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
                 self._thread.start()
         self._news.set()
 
     def flush(self) -> None:
         """Sends what is left, from the calling thread: a process that ends has no later."""
-        self._wake_workers()
-        if self._changed:
-            with Runner() as loop:
-                self._tell_pages(loop)
+        with Runner() as loop:
+            self._send_all(loop)
 
     def _run(self) -> None:
-        next_telling = 0.0
         with Runner() as loop:
             while True:
-                pause = max(next_telling - monotonic(), 0.0)
-                self._news.wait(pause if self._changed else None)
+                if not self._collected:
+                    self._news.wait()
                 self._news.clear()
-                self._wake_workers()
-                if self._changed and monotonic() >= next_telling:
-                    self._tell_pages(loop)
-                    next_telling = monotonic() + PAGES_PAUSE
+                self._send_all(loop)
+                sleep(self.pause)
 
-    def _wake_workers(self) -> None:
+    def _send_all(self, loop: Runner) -> None:
         with self._lock:
-            wakes, self._wakes = self._wakes, Counter()
-        with _only_hints():
-            for queue, count in wakes.items():
-                send_wakes(queue, count)
+            hints, self._collected = self._collected, Counter()
+        if hints:
+            with _only_hints():
+                left = self.send(hints, loop)
+                with self._lock:
+                    self._collected.update(left)
 
-    def _tell_pages(self, loop: Runner) -> None:
-        with self._lock:
-            changed, self._changed = self._changed, {}
-        with _only_hints():
-            loop.run(_tell_pages(list(changed)))
+    @abstractmethod
+    def send(self, hints: Counter[str], loop: Runner) -> Counter[str]:
+        """Returns what is left for the next time. `loop` is the sending thread's own. When this
+        raises, it is logged and the hints are lost."""
+
+
+class WakeCourier(Courier):
+    """Calls workers; the hints are queues, once for each step that has become ready."""
+
+    name = "wakes"
+    pause = WAKES_PAUSE
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._woken_at: dict[str, float] = {}
+
+    def send(self, hints: Counter[str], loop: Runner) -> Counter[str]:
+        left: Counter[str] = Counter()
+        for queue, count in hints.items():
+            room = self._room(queue)
+            send_wakes(queue, min(count, room))
+            self._woken_at[queue] = monotonic()
+            left[queue] = max(min(count, MOST_WAKES) - room, 0)
+        return +left
+
+    def _room(self, queue: str) -> int:
+        """How many calls to send now: no more than workers take. An idle queue is not asked, as it
+        would be a trip to the broker before the first call."""
+        if monotonic() > self._woken_at.get(queue, float("-inf")) + 2 * WAKES_PAUSE:
+            return MOST_WAITING
+        return max(MOST_WAITING - count_waiting_calls(queue), 0)
+
+
+class PageCourier(Courier):
+    """Tells open pages which jobs have changed; the hints are their ids."""
+
+    name = "pages"
+    pause = PAGES_PAUSE
+
+    def send(self, hints: Counter[str], loop: Runner) -> Counter[str]:
+        loop.run(_tell_pages(list(hints)))
+        return Counter()
+
+
+class Messenger:
+    def __init__(self) -> None:
+        self.wakes = WakeCourier()
+        self.pages = PageCourier()
+
+    def post(self, wakes: Iterable[str] = (), changed: Iterable[str] = ()) -> None:
+        if wakes:
+            self.wakes.post(wakes)
+        if changed:
+            self.pages.post(changed)
+
+    def flush(self) -> None:
+        self.wakes.flush()
+        self.pages.flush()
 
 
 @contextmanager
@@ -111,20 +161,17 @@ def send_wakes(queue: str, count: int) -> None:
     """Raises the broker's error when it cannot be reached."""
     from jobs.tasks import run_ready_steps  # tasks run the steps, which post the hints
 
-    calls = group(run_ready_steps.si(queue) for _ in range(min(count, MOST_WAKES)))
-    calls.apply_async(queue=queue, retry=False)
+    for _ in range(min(count, MOST_WAKES)):
+        run_ready_steps.apply_async((queue,), queue=queue, retry=False)
 
 
 def count_waiting_calls(queue: str) -> int:
     """How many wake-up calls for `queue` no worker has taken yet."""
-    with current_app.connection_for_write() as connection:
+    with current_app.amqp.producer_pool.acquire(block=True) as producer:
         # Not passive: kombu looks for the key without its prefix then, and finds no queue.
-        channel: Any = connection.default_channel
-        return int(channel.queue_declare(queue=queue, durable=True).message_count)
+        return int(producer.channel.queue_declare(queue=queue, durable=True).message_count)
 
 
 async def _tell_pages(job_ids: list[str]) -> None:
     layer: Any = get_channel_layer()
-    for job_id in job_ids:
-        await layer.group_send(job_group(job_id), {"type": "job.changed", "job": job_id})
     await layer.group_send(JOBS_GROUP, {"type": "jobs.changed", "jobs": job_ids})

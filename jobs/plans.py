@@ -6,6 +6,7 @@ group starts when the last of them is done. It is made once, from the job's para
 
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -251,6 +252,11 @@ def find_on_change(workflow: str) -> Callable[[Change], None] | None:
     return found.on_change if found else None
 
 
+def find_told_keys() -> list[str]:
+    """The flow keys of the workflows that want to be told."""
+    return [f"workflow:{each.name}" for each in _workflows.values() if each.on_change]
+
+
 def get_handler(name: str) -> Handler:
     try:
         return _handlers[name]
@@ -279,8 +285,8 @@ def check_chain(chain: Chain) -> None:
     """Raises InvalidPlan or UnknownHandler for a plan that could never be carried out."""
     if not chain or not all(chain):
         raise InvalidPlan("A plan is a chain of groups, and each group needs at least one step.")
-    names = [step.name for group in chain for step in group]
-    if twice := {name for name in names if names.count(name) > 1}:
+    names = Counter(step.name for group in chain for step in group)
+    if twice := [name for name, count in names.items() if count > 1]:
         raise InvalidPlan(
             f"Step names must be unique in a plan; twice: {', '.join(sorted(twice))}."
         )

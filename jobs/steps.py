@@ -7,76 +7,127 @@ a hint and is sent after the commit.
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from django.contrib.postgres.functions import TransactionNow
 from django.db import transaction
 
 from jobs import flow, live, statements, waits
+from jobs.combining import Combiner
 from jobs.errors import LeaseLost, StepError
 from jobs.events import NewEvent, append_events
 from jobs.flow import HeldBack
 from jobs.models import Job, Status, Step, Wait
 from jobs.otp import messages
 from jobs.otp import requests as otp_requests
-from jobs.plans import Change, WaitFor, find_on_change
-from jobs.statements import Candidate, ClaimedStep, Orphan
+from jobs.plans import Change, WaitFor, find_on_change, find_told_keys
+from jobs.statements import Candidate, ClaimedStep, Completion, Orphan
 
 # Long enough for a busy machine to miss two renewals, short enough that a killed worker's step is
 # taken up again while somebody is still watching.
 LEASE = timedelta(seconds=15)
 PHASE_LENGTH = 200  # the column's
+MOST_AT_ONCE = 32  # claims or completions in one statement
 UNFINISHED = (Status.PENDING, Status.READY, Status.WAITING)
 
 
 def claim_next(queues: Sequence[str], *, worker: str) -> ClaimedStep | None:
     """The ready step that is next in turn, claimed; of the first queue that has one."""
     for queue in queues:
-        while claimed := _claim(queue, worker):
+        while claimed := _claims(queue, worker).call(None):
+            if isinstance(claimed, Candidate):
+                claimed = claim_apart(queue, worker)
             if isinstance(claimed, ClaimedStep):
-                live.job_changed(claimed.job_id)
                 return claimed
+            if isinstance(claimed, Orphan):
+                _cancel_orphan(claimed)
     return None
 
 
-def _claim(queue: str, worker: str) -> ClaimedStep | Orphan | HeldBack | None:
-    claimed: ClaimedStep | Candidate | Orphan | HeldBack | None
+Found = ClaimedStep | Candidate | Orphan | None
+
+
+@cache
+def _claims(queue: str, worker: str) -> Combiner[None, Found]:
+    def claim(callers: Sequence[None]) -> list[Found]:
+        found: list[Found] = []
+        found += statements.claim_next(
+            queue, len(callers), worker=worker, lease=LEASE, apart=find_told_keys()
+        )
+        for each in found:
+            if isinstance(each, ClaimedStep):
+                live.job_changed(each.job_id)
+        return found + [None] * (len(callers) - len(found))
+
+    return Combiner(claim, MOST_AT_ONCE)
+
+
+def claim_apart(queue: str, worker: str) -> ClaimedStep | Orphan | HeldBack | None:
+    """The step that is next in turn, whose limits must be locked first, or whose workflow is told
+    in the same transaction."""
+    claimed: Found | HeldBack
     with transaction.atomic():
-        claimed = statements.claim_next(queue, worker=worker, lease=LEASE)
+        claimed, *_ = statements.claim_next(queue, 1, worker=worker, lease=LEASE) or [None]
         if isinstance(claimed, Candidate):
             claimed = flow.claim_limited(claimed, worker=worker, lease=LEASE)
         if isinstance(claimed, ClaimedStep):
             _tell_workflow(claimed, Status.RUNNING, Status.RUNNING)
-        elif isinstance(claimed, Orphan):
-            transaction.set_rollback(True)  # as if it had never been claimed
-    if isinstance(claimed, Orphan):
-        with transaction.atomic():
-            job, now = lock_job(claimed.job_id)
-            _cancel_idle(job, now)
-    elif isinstance(claimed, HeldBack):
+            live.job_changed(claimed.job_id)
+    if isinstance(claimed, HeldBack):
         flow.wake([claimed.key])  # a place may have become free meanwhile
     return claimed
+
+
+def _cancel_orphan(orphan: Orphan) -> None:
+    with transaction.atomic():
+        job, now = lock_job(orphan.job_id)
+        _cancel_idle(job, now)
 
 
 def complete(
     step: ClaimedStep, output: Mapping[str, Any], *, queues: Sequence[str], worker: str
 ) -> ClaimedStep | None:
     """Completes the step; returns the one that follows if it was claimed for us at once."""
-    with _one_transaction(step.workflow):
-        completion = statements.complete_step(
-            step, output, queues=queues, worker=worker, lease=LEASE
-        )
-        if completion is None:
-            raise LeaseLost(step.title)
-        _tell_workflow(step, completion.job_status, Status.COMPLETED, output=output)
-        if completion.claimed:
-            _tell_workflow(completion.claimed, Status.RUNNING, Status.RUNNING)
+    if find_on_change(step.workflow):
+        completion = _complete_and_tell(step, output, queues, worker)
+    else:
+        completion = _completions(tuple(queues), worker).call((step, output))
+    if completion is None:
+        raise LeaseLost(step.title)
     live.job_changed(step.job_id)
     live.wake(completion.ready_queues)
     return completion.claimed
+
+
+@cache
+def _completions(
+    queues: tuple[str, ...], worker: str
+) -> Combiner[tuple[ClaimedStep, Mapping[str, Any]], Completion | None]:
+    def complete_all(
+        done: Sequence[tuple[ClaimedStep, Mapping[str, Any]]],
+    ) -> list[Completion | None]:
+        found = statements.complete_steps(done, queues=queues, worker=worker, lease=LEASE)
+        return [found.get(step.id) for step, _ in done]
+
+    return Combiner(complete_all, MOST_AT_ONCE)
+
+
+def _complete_and_tell(
+    step: ClaimedStep, output: Mapping[str, Any], queues: Sequence[str], worker: str
+) -> Completion | None:
+    """In one transaction with what the workflow keeps in step with the job."""
+    with transaction.atomic():
+        done = [(step, output)]
+        found = statements.complete_steps(done, queues=queues, worker=worker, lease=LEASE)
+        completion = found.get(step.id)
+        if completion:
+            _tell_workflow(step, completion.job_status, Status.COMPLETED, output=output)
+            if completion.claimed:
+                _tell_workflow(completion.claimed, Status.RUNNING, Status.RUNNING)
+    return completion
 
 
 def retry(step: ClaimedStep, error: StepError, *, delay: timedelta) -> None:
@@ -345,9 +396,3 @@ def _tell_workflow(
                 error=error,
             )
         )
-
-
-def _one_transaction(workflow: str) -> AbstractContextManager[Any]:
-    """Where a workflow keeps rows of its own in step, a transaction around both; else the one
-    statement is its own transaction, and saves a BEGIN and a COMMIT."""
-    return transaction.atomic() if find_on_change(workflow) else nullcontext()

@@ -1,17 +1,34 @@
 """Submitting jobs: the plan is made here, once, and every step of it becomes a row."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from django.db import IntegrityError, transaction
-from django.db.models.functions import Now
+from django.db import DEFAULT_DB_ALIAS
+from uuid_utils.compat import uuid7
 
 from accounts.models import FIRST_WORKSPACE, User
-from jobs import live
-from jobs.models import Event, Job, Status, Step
-from jobs.plans import StepPlan, check_chain, check_params, get_handler, get_workflow
+from jobs import live, statements
+from jobs.models import Job, Status
+from jobs.plans import (
+    Chain,
+    StepPlan,
+    Workflow,
+    check_chain,
+    check_params,
+    get_handler,
+    get_workflow,
+)
 
-STEPS_A_STATEMENT = 1000  # PostgreSQL takes 65,535 parameters, and a step has some thirty
+
+@dataclass(frozen=True)
+class NewJob:
+    """What a job is submitted with. The same idempotency key is the same job in its workspace."""
+
+    params: Mapping[str, Any]
+    title: str
+    priority: int = 0
+    idempotency_key: str | None = None
 
 
 def submit_job(
@@ -24,22 +41,47 @@ def submit_job(
     idempotency_key: str | None = None,
 ) -> Job:
     """A job that will be carried out, or the one that this idempotency key stands for already in
-    the workspace.
+    the workspace. As `submit_jobs`."""
+    new = NewJob(params, title, priority, idempotency_key)
+    (job,) = submit_jobs(workflow_name, [new], created_by=created_by)
+    return job
+
+
+def submit_jobs(
+    workflow_name: str, new: Sequence[NewJob], *, created_by: User | None = None
+) -> list[Job]:
+    """Jobs that will be carried out, in the order given: all of them, or none.
 
     May be part of a larger transaction. Raises UnknownWorkflow, UnknownHandler, InvalidPlan or
     InvalidParams; then nothing was written.
     """
     workflow = get_workflow(workflow_name)
-    check_params(workflow, params)
-    chain = workflow.plan(params)
-    check_chain(chain)
-    job = Job(
+    jobs: list[Job] = []
+    steps: list[dict[str, Any]] = []
+    for each in new:
+        check_params(workflow, each.params)
+        chain = workflow.plan(each.params)
+        check_chain(chain)
+        jobs.append(_job(workflow, each, chain, created_by))
+        steps += _steps(jobs[-1], chain)
+    created = statements.create_jobs(jobs, steps)
+    for job in jobs:
+        if job.pk in created:
+            job.created_at = created[job.pk]
+            job._state.adding, job._state.db = False, DEFAULT_DB_ALIAS
+            live.job_changed(job.pk)
+    live.wake(step["queue"] for step in steps if step["stage"] == 0 and step["job_id"] in created)
+    return [job if job.pk in created else _existing(job) for job in jobs]
+
+
+def _job(workflow: Workflow, new: NewJob, chain: Chain, created_by: User | None) -> Job:
+    return Job(
         workflow=workflow.name,
         workflow_version=workflow.version,
-        title=title[:300],
-        params=dict(params),
-        priority=priority,
-        idempotency_key=idempotency_key,
+        title=new.title[:300],
+        params=dict(new.params),
+        priority=new.priority,
+        idempotency_key=new.idempotency_key,
         workspace_id=(created_by and created_by.workspace_id) or FIRST_WORKSPACE,
         created_by=created_by,
         stage_sizes=[len(group) for group in chain],
@@ -47,35 +89,26 @@ def submit_job(
         weight_total=sum(step.weight for group in chain for step in group),
         last_event=1,
     )
-    try:
-        with transaction.atomic():
-            job.save(force_insert=True)
-            steps = Step.objects.bulk_create(
-                [
-                    Step(
-                        job=job,
-                        stage=stage,
-                        position=position,
-                        priority=priority,
-                        flow_keys=sorted({f"workflow:{workflow.name}", *plan.keys}),
-                        **_planned(plan),
-                        status=Status.READY if stage == 0 else Status.PENDING,
-                        due_at=Now() if stage == 0 else None,
-                    )
-                    for stage, group in enumerate(chain)
-                    for position, plan in enumerate(group)
-                ],
-                batch_size=STEPS_A_STATEMENT,
-            )
-            Event.objects.create(job=job, number=1, kind="job.created", message=job.title)
-            live.wake(step.queue for step in steps if step.stage == 0)
-            live.job_changed(job.pk)
-    except IntegrityError:
-        same = Job.objects.filter(workspace=job.workspace_id, idempotency_key=idempotency_key)
-        if idempotency_key is None or (existing := same.first()) is None:
-            raise
-        return existing
-    return job
+
+
+def _existing(job: Job) -> Job:
+    """The job that its idempotency key stands for already."""
+    return Job.objects.get(workspace=job.workspace_id, idempotency_key=job.idempotency_key)
+
+
+def _steps(job: Job, chain: Chain) -> Iterator[dict[str, Any]]:
+    for stage, group in enumerate(chain):
+        for position, plan in enumerate(group):
+            yield {
+                "id": uuid7(),
+                "job_id": job.pk,
+                "stage": stage,
+                "position": position,
+                "priority": job.priority,
+                "flow_keys": sorted({f"workflow:{job.workflow}", *plan.keys}),
+                "status": Status.READY if stage == 0 else Status.PENDING,
+                **_planned(plan),
+            }
 
 
 def _planned(plan: StepPlan) -> dict[str, Any]:

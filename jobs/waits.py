@@ -15,7 +15,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from accounts import audit
@@ -25,12 +24,14 @@ from jobs import live, statements
 from jobs.errors import Becomes, BusinessError, InvalidAnswer, WaitClosed
 from jobs.models import Job, Signal, Wait
 from jobs.plans import Awaited
-from jobs.statements import ClaimedStep
+from jobs.statements import ClaimedStep, WaitAnswer
 
 KEEP_SIGNALS = timedelta(hours=24)
 """How long a signal that nobody waits for is kept."""
 
-ENDED_BY_ITSELF = (Wait.Status.ANSWERED, Wait.Status.EXPIRED)
+LOCK_TOPICS = (
+    "SELECT pg_advisory_xact_lock(hashtextextended(topic, 0)) FROM unnest(%s::text[]) topic"
+)
 
 
 # ---- what a handler asks for, and what it gets --------------------------------------------------
@@ -83,19 +84,16 @@ def find_answer(step: ClaimedStep, names: Collection[str]) -> Answer | None:
 
     Raises BusinessError after a deadline that was to end the step.
     """
-    ended = Wait.objects.filter(step_id=step.id, name__in=names, status__in=ENDED_BY_ITSELF)
-    # An answer to a former run is none to this one: a person has had the step run again since.
-    ended = ended.filter(Q(step__reset_at=None) | Q(created_at__gt=F("step__reset_at")))
-    wait = ended.order_by("-id").first()
+    wait = statements.find_answer(step.id, names)
     if wait is None:
         return None
     is_expired = wait.status == Wait.Status.EXPIRED
     if is_expired and wait.on_deadline != Wait.OnDeadline.RESUME:
         becomes = Becomes.MANUAL if wait.on_deadline == Wait.OnDeadline.MANUAL else Becomes.FAILED
-        sentence = f"{step.title}: nothing came in time. ({wait})"
+        sentence = f"{step.title}: nothing came in time. ({wait.question or wait.name})"
         raise BusinessError("deadline_passed", sentence, becomes)
     kind = Wait.Kind(wait.kind)
-    return Answer(wait.name, kind, wait.answer or {}, is_expired, wait.answered_by_id)
+    return Answer(wait.name, kind, wait.answer or {}, is_expired, wait.answered_by)
 
 
 # ---- waiting ------------------------------------------------------------------------------------
@@ -104,8 +102,7 @@ def find_answer(step: ClaimedStep, names: Collection[str]) -> Answer | None:
 def lock_topics(topics: Iterable[str]) -> None:
     """Until the transaction ends nobody else writes a signal of these topics, or a wait for one."""
     with connection.cursor() as cursor:
-        for topic in sorted(set(topics)):
-            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [topic])
+        cursor.execute(LOCK_TOPICS, [sorted(set(topics))])
 
 
 def open_waits(
@@ -150,44 +147,83 @@ def take_kept_signal(waits: Sequence[Wait]) -> bool:
 # ---- answering ----------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class NewSignal:
+    """With a `key` it is safe to repeat: the same topic and key is the same signal."""
+
+    topic: str
+    fields: Mapping[str, Any]
+    key: str | None = None
+
+
 def send_signal(
     topic: str, fields: Mapping[str, Any], *, workspace_id: uuid.UUID, key: str | None = None
 ) -> Signal:
     """Something has happened outside. The wait that is oldest and fits takes it; without one it is
-    kept for a day.
+    kept for a day."""
+    (signal,) = send_signals([NewSignal(topic, fields, key)], workspace_id=workspace_id)
+    return signal
 
-    With a `key` it is safe to repeat: the same topic and key is the same signal.
-    """
+
+def send_signals(new: Sequence[NewSignal], *, workspace_id: uuid.UUID) -> list[Signal]:
+    """The same for many at once: all of them, or none."""
     with transaction.atomic():
-        lock_topics([topic])
-        known = Signal.objects.filter(workspace_id=workspace_id, topic=topic, key=key)
-        if key is not None and (signal := known.first()):
-            return signal
-        return Signal.objects.create(
-            workspace_id=workspace_id,
-            topic=topic,
-            fields=dict(fields),
-            key=key,
-            taken_by_id=_answer_oldest(topic, fields, workspace_id),
-            expires_at=Now() + KEEP_SIGNALS,
+        lock_topics(each.topic for each in new)
+        names = [_name(each, place) for place, each in enumerate(new)]
+        signals = _find_known(new, workspace_id)
+        unsent: dict[Any, NewSignal] = {}
+        for name, each in zip(names, new, strict=True):
+            if name not in signals:
+                unsent.setdefault(name, each)
+        takers = _answer_oldest(list(unsent.values()), workspace_id)
+        sent = Signal.objects.bulk_create(
+            Signal(
+                workspace_id=workspace_id,
+                topic=each.topic,
+                fields=dict(each.fields),
+                key=each.key,
+                taken_by_id=taker,
+                expires_at=Now() + KEEP_SIGNALS,
+            )
+            for each, taker in zip(unsent.values(), takers, strict=True)
         )
+        signals |= dict(zip(unsent, sent, strict=True))
+    return [signals[name] for name in names]
 
 
-def _answer_oldest(
-    topic: str, fields: Mapping[str, Any], workspace_id: uuid.UUID
-) -> uuid.UUID | None:
-    fitting = Wait.objects.filter(
-        workspace_id=workspace_id,
-        kind=Wait.Kind.SIGNAL,
-        topic=topic,
-        status=Wait.Status.OPEN,
-        match__contained_by=dict(fields),
-    )
-    while wait_id := fitting.order_by("id").values_list("pk", flat=True).first():
-        if answer(wait_id, fields, message=_arrived(topic)):
-            return wait_id
-        # Its step went on with another answer in this moment: now the wait is closed.
-    return None
+def _name(signal: NewSignal, place: int) -> Any:
+    """What tells it from the others; without a key there is only one of each."""
+    return place if signal.key is None else (signal.topic, signal.key)
+
+
+def _find_known(new: Sequence[NewSignal], workspace_id: uuid.UUID) -> dict[Any, Signal]:
+    keys = {each.key for each in new if each.key is not None}
+    if not keys:
+        return {}
+    topics = {each.topic for each in new}
+    known = Signal.objects.filter(workspace_id=workspace_id, topic__in=topics, key__in=keys)
+    return {(signal.topic, signal.key): signal for signal in known}
+
+
+def _answer_oldest(new: Sequence[NewSignal], workspace_id: uuid.UUID) -> list[uuid.UUID | None]:
+    """The wait that has taken each signal."""
+    takers: list[uuid.UUID | None] = [None] * len(new)
+    places = list(range(len(new)))
+    while places:
+        signals = [(new[place].topic, new[place].fields) for place in places]
+        found = statements.find_waits(signals, workspace_id=workspace_id)
+        chosen: dict[uuid.UUID, int] = {}
+        for index, wait_id in sorted(found.items()):
+            chosen.setdefault(wait_id, places[index])
+        answers = [
+            WaitAnswer(wait_id, new[place].fields, _arrived(new[place].topic))
+            for wait_id, place in chosen.items()
+        ]
+        for wait_id in _answer(answers):
+            takers[chosen[wait_id]] = wait_id
+        # Those left: another signal took their wait, or its step goes on with another answer.
+        places = [places[index] for index in found if takers[places[index]] is None]
+    return takers
 
 
 def choose(wait: Wait, choice: str, by: User) -> None:
@@ -208,15 +244,15 @@ def answer(
 ) -> bool:
     """Answers the wait and wakes its step; False when the wait has ended already."""
     with transaction.atomic():
-        woken = statements.answer_wait(
-            wait_id, data, by=by.pk if by else None, message=message[:1000]
-        )
-        if woken is None:
-            return False
-        job_id, queue = woken
+        return bool(_answer([WaitAnswer(wait_id, data, message[:1000])], by=by))
+
+
+def _answer(answers: Sequence[WaitAnswer], by: User | None = None) -> Collection[uuid.UUID]:
+    woken = statements.answer_waits(answers, by=by.pk if by else None) if answers else {}
+    for job_id, _ in woken.values():
         live.job_changed(job_id)
-        live.wake([queue])
-    return True
+    live.wake(queue for _, queue in woken.values())
+    return woken
 
 
 def _arrived(topic: str) -> str:

@@ -20,7 +20,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 from jobs import consumers
 from jobs.events import read_events
-from jobs.live import job_group
+from jobs.live import JOBS_GROUP
 from jobs.models import Job, Status
 
 log = structlog.get_logger(__name__)
@@ -89,18 +89,19 @@ async def _is_set_before(woken: asyncio.Event, moment: float) -> bool:
 
 @asynccontextmanager
 async def _hints(job_id: uuid.UUID) -> AsyncIterator[tuple[Callable[[], Any], asyncio.Event]]:
-    """A function that joins the job's group, and the event that is set when the job changes."""
+    """A function that joins the group of pages, and the event that is set when the job changes."""
     layer: Any = get_channel_layer()
-    channel, group, woken = await layer.new_channel(), job_group(job_id), asyncio.Event()
+    channel, woken = await layer.new_channel(), asyncio.Event()
 
     async def listen() -> None:
         while True:
-            await layer.receive(channel)
-            woken.set()
+            message = await layer.receive(channel)
+            if str(job_id) in message["jobs"]:
+                woken.set()
 
     async def join() -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(layer.group_add(group, channel), HINTS_SECONDS)
+            await asyncio.wait_for(layer.group_add(JOBS_GROUP, channel), HINTS_SECONDS)
 
     listener = asyncio.create_task(listen())
     try:
@@ -108,7 +109,7 @@ async def _hints(job_id: uuid.UUID) -> AsyncIterator[tuple[Callable[[], Any], as
     finally:
         listener.cancel()
         with suppress(TimeoutError):
-            await asyncio.wait_for(layer.group_discard(group, channel), HINTS_SECONDS)
+            await asyncio.wait_for(layer.group_discard(JOBS_GROUP, channel), HINTS_SECONDS)
 
 
 def _give_the_thread_back() -> None:

@@ -12,13 +12,14 @@ from django.db import connection
 
 from accounts.models import FIRST_WORKSPACE
 from config.launch import WORKER_THREADS
-from jobs.submit import submit_job
-from jobs.waits import send_signal
+from jobs.submit import NewJob, submit_jobs
+from jobs.waits import NewSignal, send_signals
 from tests.bench._engine_ledger import PATIENCE_SECONDS, Ledger, WorkDiffers
 from tests.bench._engine_programs import Program, running_all
 from tests.bench._toys import FAN, JOIN, PIPELINE, QUEUE, TOPIC
 
 POLL_SECONDS = 0.0005
+BATCH = 100
 
 COUNT_JOBS = "SELECT count(*) FROM jobs_job WHERE id = ANY(%s) AND status = 'completed'"
 COUNT_WAITING = "SELECT count(*) FROM jobs_wait WHERE job_id = ANY(%s) AND status = 'open'"
@@ -50,7 +51,7 @@ class Cartwright:
             yield cls(workers, ledger)
 
     def run_pipelines(self, jobs: Sequence[str]) -> None:
-        ids = [_submit("bench.pipeline", job) for job in jobs]
+        ids = _submit("bench.pipeline", jobs)
         self._ledger.wait_for(len(jobs) * len(PIPELINE))
         _wait_for(COUNT_JOBS, ids)
 
@@ -61,21 +62,22 @@ class Cartwright:
 
     def fan_out(self, job: str) -> float:
         started = time.perf_counter()
-        ids = [_submit("bench.fan_out", job)]
+        ids = _submit("bench.fan_out", [job])
         self._ledger.wait_for(len([*FAN, JOIN]))
         _wait_for(COUNT_JOBS, ids)
         return time.perf_counter() - started
 
     def start_waiting(self, jobs: Sequence[str]) -> None:
         """Returns when all of them wait."""
-        self._waiting = [_submit("bench.wait", job) for job in jobs]
+        self._waiting = _submit("bench.wait", jobs)
         self._ledger.wait_for(len(jobs))
         _wait_for(COUNT_WAITING, self._waiting)
 
     def answer(self, jobs: Sequence[str]) -> None:
         """Returns when all of them are done."""
-        for job in jobs:
-            send_signal(TOPIC, {"job": job}, workspace_id=FIRST_WORKSPACE)
+        for batch in _in_batches(jobs):
+            signals = [NewSignal(TOPIC, {"job": job}) for job in batch]
+            send_signals(signals, workspace_id=FIRST_WORKSPACE)
         self._ledger.wait_for(2 * len(jobs))
         _wait_for(COUNT_JOBS, self._waiting)
 
@@ -88,8 +90,17 @@ class Cartwright:
         return int(_ask(COUNT_COMMITS))
 
 
-def _submit(workflow: str, job: str) -> Any:
-    return submit_job(workflow, {"job": job}, title=job).pk
+def _submit(workflow: str, jobs: Sequence[str]) -> list[Any]:
+    return [
+        job.pk
+        for batch in _in_batches(jobs)
+        for job in submit_jobs(workflow, [NewJob({"job": job}, title=job) for job in batch])
+    ]
+
+
+def _in_batches(jobs: Sequence[str]) -> Iterator[Sequence[str]]:
+    """As who has many sends them."""
+    return (jobs[first : first + BATCH] for first in range(0, len(jobs), BATCH))
 
 
 def _wait_for(query: str, ids: Sequence[Any]) -> None:

@@ -30,6 +30,7 @@ Moment = Literal["before", "after"]
 VERBS: dict[str, Callable[..., Any]] = {
     "submit": workflows.submit_toy,
     "claim": steps.claim_next,
+    "claim apart": steps.claim_apart,
     "complete": steps.complete,
     "retry": partial(steps.retry, error=TransientError("site_timeout", "No answer.")),
     "postpone": steps.postpone,

@@ -3,9 +3,10 @@ from datetime import timedelta
 import pytest
 from django.db import connection, transaction
 
-from jobs import statements, steps
+from jobs import steps
 from jobs.errors import BusinessError
 from jobs.models import Job, Status, Step
+from jobs.statements.claiming import CLAIM_NEXT
 from tests.jobs.clients import Client, differences, snapshot
 from tests.jobs.rivals import elsewhere
 from tests.jobs.rows import event_kinds, get_job, get_step, statuses
@@ -182,8 +183,8 @@ def test_claim_reads_one_row_however_long_the_backlog():
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE jobs_step")
         cursor.execute(
-            "EXPLAIN (ANALYZE, FORMAT JSON) " + statements.CLAIM_NEXT,
-            {"queue": "steps", "worker": "alice", "lease": steps.LEASE},
+            "EXPLAIN (ANALYZE, FORMAT JSON) " + CLAIM_NEXT,
+            {"queue": "steps", "most": 1, "apart": [], "worker": "alice", "lease": steps.LEASE},
         )
         plan = cursor.fetchone()[0]
 

@@ -284,7 +284,7 @@ def test_cancel_between_claim_and_completion_opens_nothing(monkeypatch):
     just_before(
         monkeypatch,
         steps.statements,
-        "complete_step",
+        "complete_steps",
         lambda: cancel_job(job.pk, by="bob"),
     )
 

@@ -71,15 +71,20 @@ def test_hints_of_a_rolled_back_transaction_are_not_sent(messenger, sent, pages)
 
 
 def test_burst_of_changes_is_one_message(messenger, sent, pages, monkeypatch):
-    monkeypatch.setattr(messenger, "_run", lambda: None)
+    without_threads(messenger, monkeypatch)
     for _ in range(50):
         messenger.post(wakes=["steps"], changed=["job-1"])
         messenger.post(changed=["job-2"])
 
     messenger.flush()
 
-    assert sent == [("steps", 50)]
+    assert sent == [("steps", live.MOST_WAITING)]
     assert pages == [["job-1", "job-2"]]
+
+
+def without_threads(messenger, monkeypatch):
+    for courier in (messenger.wakes, messenger.pages):
+        monkeypatch.setattr(courier, "_run", lambda: None)
 
 
 def test_nothing_to_say_is_not_sent(messenger, sent, pages):
@@ -93,19 +98,19 @@ def test_hints_come_from_a_thread_that_does_not_keep_the_process_alive(messenger
     messenger.post(changed=["job-1"])
 
     wait_until(lambda: pages)
-    assert messenger._thread.daemon
-    assert messenger._thread is not threading.current_thread()
+    assert messenger.pages._thread.daemon
+    assert messenger.pages._thread is not threading.current_thread()
 
 
 def test_dead_thread_is_replaced(messenger, pages):
     messenger.post(changed=["job-1"])
     wait_until(lambda: pages)
-    dead = messenger._thread = threading.Thread()
+    dead = messenger.pages._thread = threading.Thread()
 
     messenger.post(changed=["job-2"])
 
     wait_until(lambda: len(pages) == 2)
-    assert messenger._thread is not dead
+    assert messenger.pages._thread is not dead
 
 
 # --- To workers -------------------------------------------------------------------------------
@@ -123,6 +128,32 @@ def test_no_more_calls_are_sent_than_threads_could_answer(broker):
     live.send_wakes("steps", 1000)
 
     assert broker.llen("cartwright:steps") == live.MOST_WAKES
+
+
+def test_calls_that_nobody_takes_are_not_added_to_for_ever(messenger, broker, monkeypatch):
+    without_threads(messenger, monkeypatch)
+    for _ in range(3):
+        messenger.post(wakes=["steps"] * 20)
+        messenger.flush()
+
+    assert broker.llen("cartwright:steps") == live.MOST_WAITING
+
+
+def test_calls_that_found_no_room_are_sent_when_workers_have_taken_others(messenger, broker):
+    messenger.post(wakes=["steps"] * 20)
+    wait_until(lambda: broker.llen("cartwright:steps") == live.MOST_WAITING)
+
+    for _ in range(20):
+        wait_until(lambda: broker.lpop("cartwright:steps"))
+
+    assert broker.llen("cartwright:steps") == 0
+
+
+def test_step_for_which_a_call_waits_already_has_a_call_of_its_own(messenger, broker):
+    """The worker that takes the first may be busy with its step for long."""
+    for count in (1, 2):
+        messenger.post(wakes=["steps"])
+        wait_until(lambda count=count: broker.llen("cartwright:steps") == count)
 
 
 def test_waiting_calls_are_counted(broker):
@@ -145,15 +176,16 @@ def fresh_layer():
     channel_layers.backends.clear()
 
 
-async def test_pages_of_a_job_and_of_the_list_are_told(broker, fresh_layer):
+async def test_every_page_is_told_which_jobs_have_changed(broker, fresh_layer):
     layer = get_channel_layer()
-    await layer.group_add(live.job_group("job-1"), page := await layer.new_channel())
+    await layer.group_add(live.JOBS_GROUP, page := await layer.new_channel())
     await layer.group_add(live.JOBS_GROUP, list_page := await layer.new_channel())
 
     await live._tell_pages(["job-1", "job-2"])
 
-    assert await layer.receive(page) == {"type": "job.changed", "job": "job-1"}
-    assert await layer.receive(list_page) == {"type": "jobs.changed", "jobs": ["job-1", "job-2"]}
+    for channel in (page, list_page):
+        message = await layer.receive(channel)
+        assert message == {"type": "jobs.changed", "jobs": ["job-1", "job-2"]}
     await layer.close_pools()
 
 
@@ -165,7 +197,7 @@ def test_hint_that_cannot_be_sent_is_dropped_and_logged(messenger, caplog, monke
         raise ConnectionRefusedError
 
     monkeypatch.setattr(live, "send_wakes", refuse)
-    monkeypatch.setattr(messenger, "_run", lambda: None)
+    without_threads(messenger, monkeypatch)
     messenger.post(wakes=["steps"])
 
     messenger.flush()
@@ -190,7 +222,7 @@ def test_messenger_goes_on_after_a_hint_that_could_not_be_sent(messenger, monkey
 
     wait_until(lambda: len(sent) == 2)
     assert sent == ["refused", ("steps", 1)]
-    assert messenger._thread.is_alive()
+    assert messenger.wakes._thread.is_alive()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -207,7 +239,6 @@ def test_broker_that_does_not_answer_holds_no_writer_up(messenger, pages, monkey
         live.wake(["steps"])
         live.job_changed("job-1")
 
-    assert asked.wait(10)
-    assert not pages  # the writer is past its commit, the hint is still on its way
-    answers.set()
+    assert asked.wait(10)  # the writer is past its commit, the hint is still on its way
     wait_until(lambda: pages == [["job-1"]])
+    answers.set()

@@ -1,6 +1,5 @@
 """Nothing of a paused flow key starts; what runs goes on, and resuming lets all of it go on."""
 
-from datetime import timedelta
 from io import StringIO
 
 import pytest
@@ -13,6 +12,7 @@ from jobs.errors import InvalidLimit
 from jobs.models import Event, FlowLimit, Status, Step
 from jobs.plans import Done
 from jobs.runner import runner
+from jobs.statements.claiming import CLAIM_NEXT
 from jobs.sweep import make_due_ready, seconds_until_due
 from tests.jobs.rivals import elsewhere, just_before
 from tests.jobs.rows import all_rows, get_job, get_step, statuses
@@ -213,8 +213,8 @@ def test_backlog_of_a_paused_key_costs_the_others_nothing():
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE jobs_step")
         cursor.execute(
-            "EXPLAIN (ANALYZE, FORMAT JSON) " + flow.statements.CLAIM_NEXT,
-            {"queue": "steps", "worker": "alice", "lease": timedelta(seconds=15)},
+            "EXPLAIN (ANALYZE, FORMAT JSON) " + CLAIM_NEXT,
+            {"queue": "steps", "most": 1, "apart": [], "worker": "alice", "lease": steps.LEASE},
         )
         plan = cursor.fetchone()[0]
     assert most_rows(plan[0]["Plan"]) <= 2

@@ -344,4 +344,4 @@ async def test_client_that_goes_away_ends_its_stream(live_site, bob, monkeypatch
         await stream.events(1)
         assert discarded == []
 
-    await until(lambda: discarded == [live.job_group(job.pk)])
+    await until(lambda: discarded == [live.JOBS_GROUP])

@@ -1,0 +1,180 @@
+"""Completing steps, and opening what follows."""
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from jobs.models import Status
+from jobs.statements.base import (
+    CLAIMED,
+    MAY_BE_LIMITED,
+    STARTED_DATA,
+    ClaimedStep,
+    claimed_step,
+    run,
+)
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What completing a step led to."""
+
+    job_status: Status
+    ready_queues: Sequence[str]  # a queue for each step that is ready now and not ours
+    claimed: ClaimedStep | None  # the one step that follows, claimed in the same statement
+
+
+# Of a job's row in COMPLETE: what completing `counted.steps` of its steps is. A job that has ended
+# meanwhile keeps its stage; that its steps are completed is recorded all the same.
+LAST_OF_GROUP = "status = 'running' AND stage_open = counted.steps"
+
+
+NEXT_SIZE = "stage_sizes[jobs_job.stage + 2]"
+
+
+LAST_OF_JOB = f"{LAST_OF_GROUP} AND {NEXT_SIZE} IS NULL"
+
+
+# `stage_open` counts the group down; who takes it to zero opens the next stage. The row lock on the
+# job serialises the finishers of a group, and PostgreSQL computes the SET list anew from the row
+# as the other one left it. A step that alone follows, whose queue we serve and that no limit may
+# hold back is claimed at once, for the last of the job's steps that are completed here.
+COMPLETE = f"""
+WITH held AS (
+    SELECT s.id, given.output
+    FROM (
+        SELECT * FROM unnest(%(steps)s::uuid[], %(fences)s::bigint[], %(outputs)s::jsonb[])
+            AS given (id, fence, output)
+        LIMIT %(count)s
+    ) given JOIN jobs_step s ON s.id = given.id
+    WHERE s.fence = given.fence AND s.status = 'running'
+    ORDER BY s.id
+    FOR NO KEY UPDATE OF s
+), done AS (
+    UPDATE jobs_step SET
+        status = 'completed', output = held.output, progress = 100, phase = '',
+        finished_at = statement_timestamp(), lease_expires_at = NULL
+    FROM held WHERE jobs_step.id = held.id
+    RETURNING jobs_step.*
+), counted AS (
+    SELECT job_id, stage, count(*)::int AS steps, sum(weight)::int AS weight,
+        (array_agg(id ORDER BY position DESC))[1] AS last,
+        (array_agg(output ORDER BY position DESC))[1] AS output
+    FROM done GROUP BY job_id, stage
+), locked AS (
+    SELECT jobs_job.id FROM counted JOIN jobs_job ON jobs_job.id = counted.job_id
+    ORDER BY jobs_job.id
+    FOR NO KEY UPDATE OF jobs_job
+), j AS (
+    UPDATE jobs_job SET
+        weight_done = weight_done + counted.weight,
+        progress = greatest(progress, 100 * (weight_done + counted.weight) / weight_total),
+        stage = jobs_job.stage + ({LAST_OF_GROUP})::int,
+        stage_open = CASE
+            WHEN {LAST_OF_GROUP} THEN coalesce({NEXT_SIZE}, 0)
+            WHEN status = 'running' THEN stage_open - counted.steps
+            ELSE stage_open
+        END,
+        status = CASE WHEN {LAST_OF_JOB} THEN 'completed' ELSE status END,
+        finished_at = CASE
+            WHEN {LAST_OF_JOB} THEN statement_timestamp() ELSE jobs_job.finished_at
+        END,
+        result = CASE WHEN {LAST_OF_JOB} THEN counted.output END,
+        last_event = last_event + counted.steps + CASE
+            WHEN {LAST_OF_JOB} THEN 1
+            WHEN {LAST_OF_GROUP} THEN {NEXT_SIZE}
+            ELSE 0
+        END
+    FROM counted JOIN locked ON locked.id = counted.job_id
+    WHERE jobs_job.id = counted.job_id
+    RETURNING jobs_job.*, counted.steps, counted.last, jobs_job.stage <> counted.stage AS opened,
+        CASE
+            WHEN jobs_job.stage = counted.stage THEN 0
+            WHEN status = 'completed' THEN 1
+            ELSE stage_open
+        END AS following
+), next AS MATERIALIZED (
+    SELECT n.id,
+        j.stage_open = 1 AND n.queue = ANY(%(queues)s) AND NOT {MAY_BE_LIMITED} AS is_ours
+    FROM j JOIN jobs_step n ON n.job_id = j.id AND n.stage = j.stage
+    WHERE j.opened AND n.status = 'pending'
+), s AS (
+    UPDATE jobs_step SET
+        status = CASE WHEN is_ours THEN 'running' ELSE 'ready' END,
+        due_at = CASE WHEN is_ours THEN NULL ELSE statement_timestamp() END,
+        fence = fence + is_ours::int,
+        attempt = attempt + is_ours::int,
+        worker = CASE WHEN is_ours THEN %(worker)s ELSE '' END,
+        lease_expires_at = CASE WHEN is_ours THEN statement_timestamp() + %(lease)s END,
+        started_at = CASE WHEN is_ours THEN statement_timestamp() END
+    FROM next WHERE jobs_step.id = next.id
+    RETURNING jobs_step.*, next.is_ours
+), e AS (
+    INSERT INTO jobs_event (job_id, number, kind, step_id, message, data)
+    SELECT j.id,
+        j.last_event - j.following - j.steps
+            + row_number() OVER (PARTITION BY j.id ORDER BY done.position),
+        'step.completed', done.id, done.title,
+        jsonb_build_object(
+            'step', jsonb_build_object('status', 'completed', 'progress', 100, 'phase', '',
+                                       'finished_at', done.finished_at),
+            'job', jsonb_build_object('progress', j.progress))
+    FROM done JOIN j ON j.id = done.job_id
+    UNION ALL
+    SELECT j.id,
+        j.last_event - j.following + row_number() OVER (PARTITION BY j.id ORDER BY s.position),
+        CASE WHEN s.is_ours THEN 'step.started' ELSE 'step.ready' END, s.id, s.title,
+        CASE WHEN s.is_ours THEN {STARTED_DATA} ELSE
+            jsonb_build_object('step', jsonb_build_object('status', 'ready', 'due_at', s.due_at))
+        END
+    FROM s JOIN j ON j.id = s.job_id
+    UNION ALL
+    SELECT j.id, j.last_event, 'job.completed', NULL, j.title,
+        jsonb_build_object('job', jsonb_build_object(
+            'status', 'completed', 'progress', 100, 'finished_at', j.finished_at,
+            'result', j.result))
+    FROM j WHERE j.opened AND j.status = 'completed'
+)
+SELECT done.id, j.status,
+    CASE WHEN done.id = j.last THEN ARRAY(
+        SELECT queue FROM s WHERE s.job_id = j.id AND NOT s.is_ours ORDER BY position) END,
+    {CLAIMED}
+FROM done
+    JOIN j ON j.id = done.job_id
+    LEFT JOIN s ON s.job_id = j.id AND s.is_ours AND done.id = j.last
+"""
+
+
+def complete_steps(
+    done: Sequence[tuple[ClaimedStep, Mapping[str, Any]]],
+    *,
+    queues: Sequence[str],
+    worker: str,
+    lease: timedelta,
+) -> dict[uuid.UUID, Completion]:
+    """Completes steps, each with its output, and opens what follows; by the steps' ids. Those that
+    are not returned had a fencing token that is no longer good.
+
+    `queues`: which the caller may go on with itself; empty to have everything sent to others.
+    """
+    rows = run(
+        COMPLETE,
+        count=len(done),
+        steps=[step.id for step, _ in done],
+        fences=[step.fence for step, _ in done],
+        outputs=[json.dumps(output) for _, output in done],
+        queues=list(queues),
+        worker=worker,
+        lease=lease,
+    )
+    return {
+        step_id: Completion(
+            job_status=Status(job_status),
+            ready_queues=ready_queues or [],
+            claimed=None if following[0] is None else claimed_step(following),
+        )
+        for step_id, job_status, ready_queues, *following in rows
+    }
