@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pgtrigger
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
@@ -11,6 +10,7 @@ from uuid_utils.compat import uuid7
 
 from accounts.models import Workspace
 from jobs.models.engine import Job, Step
+from jobs.models.transitions import only_transitions
 
 
 class Effect(models.Model):
@@ -53,10 +53,9 @@ class Effect(models.Model):
             )
         ]
         triggers = [
-            pgtrigger.FSM(
-                name="effect_status",
-                field="status",
-                transitions=[
+            only_transitions(
+                "effect_status",
+                [
                     ("intended", "confirmed"),
                     ("intended", "absent"),
                     ("intended", "unknown"),

@@ -8,7 +8,6 @@ next stage, in the statement that completes it.
 
 from __future__ import annotations
 
-import pgtrigger
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.files.storage import Storage, storages
@@ -19,6 +18,7 @@ from uuid_utils.compat import uuid7
 
 from accounts.models import Workspace
 from jobs.models.limits import KEY_LENGTH
+from jobs.models.transitions import only_transitions
 
 
 class Status(models.TextChoices):
@@ -88,10 +88,9 @@ class Job(models.Model):
             )
         ]
         triggers = [
-            pgtrigger.FSM(
-                name="job_status",
-                field="status",
-                transitions=[
+            only_transitions(
+                "job_status",
+                [
                     ("pending", "running"),
                     ("pending", "cancelled"),
                     ("running", "waiting"),
@@ -208,10 +207,9 @@ class Step(models.Model):
             models.Index(fields=["id"], condition=models.Q(status="running"), name="step_running"),
         ]
         triggers = [
-            pgtrigger.FSM(
-                name="step_status",
-                field="status",
-                transitions=[
+            only_transitions(
+                "step_status",
+                [
                     ("pending", "ready"),
                     ("pending", "running"),
                     ("pending", "cancelled"),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pgtrigger
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
@@ -19,6 +18,7 @@ from accounts.audit import Audited
 from accounts.fields import SealedTextField
 from accounts.models import FIRST_WORKSPACE, Workspace
 from jobs.models.engine import Job, Step
+from jobs.models.transitions import only_transitions
 from jobs.models.waits import Wait
 from jobs.otp.parsing import pattern_problem
 
@@ -78,10 +78,9 @@ class OtpRequest(models.Model):
             ),
         ]
         triggers = [
-            pgtrigger.FSM(
-                name="otp_request_status",
-                field="status",
-                transitions=[
+            only_transitions(
+                "otp_request_status",
+                [
                     ("requested", "received"),
                     ("requested", "expired"),
                     ("requested", "failed"),

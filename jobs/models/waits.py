@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pgtrigger
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
@@ -16,6 +15,7 @@ from uuid_utils.compat import uuid7
 
 from accounts.models import Workspace
 from jobs.models.engine import Job, Step
+from jobs.models.transitions import only_transitions
 
 
 class Wait(models.Model):
@@ -76,10 +76,9 @@ class Wait(models.Model):
             )
         ]
         triggers = [
-            pgtrigger.FSM(
-                name="wait_status",
-                field="status",
-                transitions=[
+            only_transitions(
+                "wait_status",
+                [
                     ("open", "answered"),
                     ("open", "expired"),
                     ("open", "cancelled"),

@@ -6,7 +6,6 @@ sending it and until when that holds, and what the receiver last said.
 
 from __future__ import annotations
 
-import pgtrigger
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -17,6 +16,7 @@ from accounts.audit import Audited
 from accounts.fields import SealedTextField
 from accounts.models import Workspace
 from jobs.models.engine import Job
+from jobs.models.transitions import only_transitions
 
 
 def new_message_id() -> str:
@@ -136,10 +136,9 @@ class WebhookDelivery(models.Model):
             ),
         ]
         triggers = [
-            pgtrigger.FSM(
-                name="webhook_delivery_status",
-                field="status",
-                transitions=[
+            only_transitions(
+                "webhook_delivery_status",
+                [
                     ("pending", "delivered"),
                     ("pending", "failed"),
                     # A person has it sent anew.
