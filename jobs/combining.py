@@ -55,7 +55,8 @@ class Combiner(Generic[T, R]):
 
     def _lead(self, call: _Call[T, R]) -> None:
         with self._lock:
-            others = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._most))]
+            room = min(len(self._waiting), self._most - 1)
+            others = [self._waiting.popleft() for _ in range(room)]
         try:
             self._carry_out([call, *others])
         finally:

@@ -23,20 +23,22 @@ from django.db import transaction
 
 log = structlog.get_logger(__name__)
 
-# A woken thread goes on claiming while there is work, so that more calls would only be noise.
+# A woken thread goes on claiming while there is work, so that more calls would only be noise: two
+# suffice for short steps; what they leave is called for when it turns out to be long.
 MOST_WAKES = 32  # of a queue; the sweep sees to what they do not reach
-MOST_WAITING = 8  # that no worker has taken yet
+MOST_WAITING = 2  # that no worker has taken yet
 WAKES_PAUSE = 0.01  # seconds
-PAGES_PAUSE = 0.1  # seconds; the changes within them are one message
+REST_PAUSE = 0.05  # seconds
+PAGES_DELAY = 0.1  # seconds; the changes within them are one message
 JOBS_GROUP = "jobs"
 
 
 class Courier(ABC):
-    """Collects hints of one kind and sends them from a daemon thread: the first at once, and then,
-    after each pause, what has come meanwhile."""
+    """Collects hints of one kind and sends them from a daemon thread."""
 
     name: str
-    pause: float  # seconds
+    delay = 0.0  # seconds before the first of them is sent, with what comes meanwhile
+    pause = 0.0  # seconds between two sendings
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -55,30 +57,30 @@ class Courier(ABC):
     def flush(self) -> None:
         """Sends what is left, from the calling thread: a process that ends has no later."""
         with Runner() as loop:
-            self._send_all(loop)
+            self._send_all(Counter(), loop)
 
     def _run(self) -> None:
+        rest: Counter[str] = Counter()
         with Runner() as loop:
             while True:
-                if not self._collected:
-                    self._news.wait()
+                self._news.wait(REST_PAUSE if rest else None)
+                sleep(self.delay)
                 self._news.clear()
-                self._send_all(loop)
+                rest = self._send_all(rest, loop)
                 sleep(self.pause)
 
-    def _send_all(self, loop: Runner) -> None:
+    def _send_all(self, rest: Counter[str], loop: Runner) -> Counter[str]:
         with self._lock:
             hints, self._collected = self._collected, Counter()
-        if hints:
+        if hints or rest:
             with _only_hints():
-                left = self.send(hints, loop)
-                with self._lock:
-                    self._collected.update(left)
+                return self.send(hints + rest, loop)
+        return Counter()
 
     @abstractmethod
     def send(self, hints: Counter[str], loop: Runner) -> Counter[str]:
-        """Returns what is left for the next time. `loop` is the sending thread's own. When this
-        raises, it is logged and the hints are lost."""
+        """Returns the rest, for later. `loop` is the sending thread's own. When this raises, it is
+        logged and the hints are lost."""
 
 
 class WakeCourier(Courier):
@@ -112,7 +114,7 @@ class PageCourier(Courier):
     """Tells open pages which jobs have changed; the hints are their ids."""
 
     name = "pages"
-    pause = PAGES_PAUSE
+    delay = PAGES_DELAY  # a job of milliseconds is not slowed down by telling of its beginning
 
     def send(self, hints: Counter[str], loop: Runner) -> Counter[str]:
         loop.run(_tell_pages(list(hints)))
@@ -161,8 +163,9 @@ def send_wakes(queue: str, count: int) -> None:
     """Raises the broker's error when it cannot be reached."""
     from jobs.tasks import run_ready_steps  # tasks run the steps, which post the hints
 
-    for _ in range(min(count, MOST_WAKES)):
-        run_ready_steps.apply_async((queue,), queue=queue, retry=False)
+    with current_app.amqp.producer_pool.acquire(block=True) as producer:
+        for _ in range(min(count, MOST_WAKES)):
+            run_ready_steps.apply_async((queue,), queue=queue, retry=False, producer=producer)
 
 
 def count_waiting_calls(queue: str) -> int:

@@ -90,7 +90,8 @@ def _cancel_orphan(orphan: Orphan) -> None:
 def complete(
     step: ClaimedStep, output: Mapping[str, Any], *, queues: Sequence[str], worker: str
 ) -> ClaimedStep | None:
-    """Completes the step; returns the one that follows if it was claimed for us at once."""
+    """Completes the step; returns the one to go on with, if one was claimed for us at once: what
+    follows it, or else one that is ready."""
     if find_on_change(step.workflow):
         completion = _complete_and_tell(step, output, queues, worker)
     else:
@@ -98,6 +99,8 @@ def complete(
     if completion is None:
         raise LeaseLost(step.title)
     live.job_changed(step.job_id)
+    if completion.claimed and completion.claimed.job_id != step.job_id:
+        live.job_changed(completion.claimed.job_id)
     live.wake(completion.ready_queues)
     return completion.claimed
 
@@ -109,7 +112,9 @@ def _completions(
     def complete_all(
         done: Sequence[tuple[ClaimedStep, Mapping[str, Any]]],
     ) -> list[Completion | None]:
-        found = statements.complete_steps(done, queues=queues, worker=worker, lease=LEASE)
+        found = statements.complete_steps(
+            done, queues=queues, worker=worker, lease=LEASE, apart=find_told_keys()
+        )
         return [found.get(step.id) for step, _ in done]
 
     return Combiner(complete_all, MOST_AT_ONCE)

@@ -65,12 +65,12 @@ def submit_jobs(
         jobs.append(_job(workflow, each, chain, created_by))
         steps += _steps(jobs[-1], chain)
     created = statements.create_jobs(jobs, steps)
+    live.wake(step["queue"] for step in steps if step["stage"] == 0 and step["job_id"] in created)
     for job in jobs:
         if job.pk in created:
             job.created_at = created[job.pk]
             job._state.adding, job._state.db = False, DEFAULT_DB_ALIAS
             live.job_changed(job.pk)
-    live.wake(step["queue"] for step in steps if step["stage"] == 0 and step["job_id"] in created)
     return [job if job.pk in created else _existing(job) for job in jobs]
 
 

@@ -11,6 +11,7 @@ urlpatterns = [
     path("otp/messages/<str:pk>/assign", inbox.AssignView.as_view()),
     path("otp/inbound", waits.InboundView.as_view()),
     path("signals", waits.SignalsView.as_view()),
+    path("signals/bulk", waits.SignalsBulkView.as_view()),
     path("jobs", views.JobsView.as_view()),
     path("jobs/otp-received", waits.CodeView.as_view()),
     path("jobs/bulk", control.BulkView.as_view()),

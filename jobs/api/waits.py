@@ -24,12 +24,14 @@ from jobs.api.waits_serializers import (
     AnswerSerializer,
     CodeSerializer,
     SignalSerializer,
+    SignalsSerializer,
 )
 from jobs.errors import InvalidAnswer, WaitClosed
 from jobs.models import InboundSource, OtpRequest, Wait
 from jobs.otp import messages, requests, sources
 from jobs.otp.sources import Delivery, InvalidMessage, InvalidSignature
 from jobs.snapshots import jobs_visible_to
+from jobs.waits import NewSignal
 
 log = structlog.get_logger(__name__)
 
@@ -154,6 +156,20 @@ class SignalsView(APIView):
         )
         job_id = sent.taken_by.job_id if sent.taken_by else None
         return Response({"success": True, "signal_id": sent.pk, "job_id": job_id})
+
+
+class SignalsBulkView(APIView):
+    @schema.send_signals
+    def post(self, request: Request) -> Response:
+        asked = read(SignalsSerializer, request)
+        assert isinstance(request.user, User)
+        new = [NewSignal(**each) for each in asked["signals"]]
+        sent = waits.send_signals(new, workspace_id=request.user.workspace.pk)
+        answers = [
+            {"signal_id": each.pk, "job_id": each.taken_by.job_id if each.taken_by else None}
+            for each in sent
+        ]
+        return Response({"success": True, "signals": answers})
 
 
 def id_of(text: str) -> uuid.UUID:

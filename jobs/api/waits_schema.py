@@ -10,7 +10,9 @@ from jobs.api.waits_serializers import (
     CodeSerializer,
     ReceivedSerializer,
     SentSerializer,
+    SentSignalsSerializer,
     SignalSerializer,
+    SignalsSerializer,
 )
 
 REQUEST = "0198c0de-7a11-7000-8000-0000000000a1"
@@ -127,6 +129,22 @@ send_signal = extend_schema(
     responses={
         200: SentSerializer,
         400: refused("Nothing changed.", ("INVALID_REQUEST", "topic: This field is required.")),
+        **UNAUTHENTICATED,
+    },
+)
+
+send_signals = extend_schema(
+    operation_id="send_signals",
+    summary="The same for up to 500 signals: all of them, or none",
+    tags=["waits"],
+    request=SignalsSerializer,
+    examples=[
+        request({"signals": [{"topic": "voucher.issued", "fields": {"order": "5"}}]}),
+        response({"success": True, "signals": [{"signal_id": REQUEST, "job_id": None}]}),
+    ],
+    responses={
+        200: SentSignalsSerializer,
+        400: refused("Nothing changed.", ("INVALID_REQUEST", "signals: This field is required.")),
         **UNAUTHENTICATED,
     },
 )

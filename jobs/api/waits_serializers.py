@@ -6,6 +6,8 @@ from rest_framework import serializers
 
 from jobs.api.control_serializers import StrictSerializer
 
+MOST_SIGNALS = 500  # in one call
+
 
 class CodeSerializer(StrictSerializer):
     # The names are the document's.
@@ -40,6 +42,10 @@ class SignalSerializer(StrictSerializer):
     )
 
 
+class SignalsSerializer(StrictSerializer):
+    signals = SignalSerializer(many=True, allow_empty=False, max_length=MOST_SIGNALS)
+
+
 class ReceivedSerializer(serializers.Serializer[Any]):
     success = serializers.BooleanField()
     status = serializers.ChoiceField(["given", "kept", "unclear", "no_code", "ignored"])
@@ -50,7 +56,15 @@ class AcceptedSerializer(serializers.Serializer[Any]):
     success = serializers.BooleanField()
 
 
-class SentSerializer(serializers.Serializer[Any]):
-    success = serializers.BooleanField()
+class SentSignalSerializer(serializers.Serializer[Any]):
     signal_id = serializers.UUIDField()
     job_id = serializers.UUIDField(allow_null=True, help_text="The job that went on, if one did.")
+
+
+class SentSerializer(SentSignalSerializer):
+    success = serializers.BooleanField()
+
+
+class SentSignalsSerializer(serializers.Serializer[Any]):
+    success = serializers.BooleanField()
+    signals = SentSignalSerializer(many=True, help_text="In the order of the call.")

@@ -6,58 +6,129 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('jobs', '0012_delivery_attempts'),
+        ("jobs", "0012_delivery_attempts"),
     ]
 
     operations = [
         pgtrigger.migrations.RemoveTrigger(
-            model_name='effect',
-            name='effect_status',
+            model_name="effect",
+            name="effect_status",
         ),
         pgtrigger.migrations.RemoveTrigger(
-            model_name='job',
-            name='job_status',
+            model_name="job",
+            name="job_status",
         ),
         pgtrigger.migrations.RemoveTrigger(
-            model_name='otprequest',
-            name='otp_request_status',
+            model_name="otprequest",
+            name="otp_request_status",
         ),
         pgtrigger.migrations.RemoveTrigger(
-            model_name='step',
-            name='step_status',
+            model_name="step",
+            name="step_status",
         ),
         pgtrigger.migrations.RemoveTrigger(
-            model_name='wait',
-            name='wait_status',
+            model_name="wait",
+            name="wait_status",
         ),
         pgtrigger.migrations.RemoveTrigger(
-            model_name='webhookdelivery',
-            name='webhook_delivery_status',
+            model_name="webhookdelivery",
+            name="webhook_delivery_status",
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='effect',
-            trigger=pgtrigger.compiler.Trigger(name='effect_status', sql=pgtrigger.compiler.UpsertTriggerSql(condition="WHEN (OLD.status IS DISTINCT FROM NEW.status AND OLD.status || ':' || NEW.status <> ALL ('{intended:confirmed,intended:absent,intended:unknown,unknown:confirmed,unknown:absent,absent:intended}'::text[]))", declare='DECLARE _is_valid_transition BOOLEAN;', func='SELECT CONCAT(OLD."status", \':\', NEW."status") = ANY(\'{intended:confirmed,intended:absent,intended:unknown,unknown:confirmed,unknown:absent,absent:intended}\'::text[]) INTO _is_valid_transition; IF (_is_valid_transition IS FALSE AND OLD."status" IS DISTINCT FROM NEW."status") THEN RAISE EXCEPTION \'pgtrigger: Invalid transition of field "status" from "%" to "%" on table %\', OLD."status", NEW."status", TG_TABLE_NAME; ELSE RETURN NEW; END IF;', hash='16cdad49b398a1f4a77189f2452a610383ceae3f', operation='UPDATE', pgid='pgtrigger_effect_status_fb5ff', table='jobs_effect', when='BEFORE')),
+            model_name="effect",
+            trigger=pgtrigger.compiler.Trigger(
+                name="effect_status",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    condition="WHEN (OLD.status IS DISTINCT FROM NEW.status AND OLD.status || ':' || NEW.status <> ALL ('{intended:confirmed,intended:absent,intended:unknown,unknown:confirmed,unknown:absent,absent:intended}'::text[]))",
+                    declare="DECLARE _is_valid_transition BOOLEAN;",
+                    func='SELECT CONCAT(OLD."status", \':\', NEW."status") = ANY(\'{intended:confirmed,intended:absent,intended:unknown,unknown:confirmed,unknown:absent,absent:intended}\'::text[]) INTO _is_valid_transition; IF (_is_valid_transition IS FALSE AND OLD."status" IS DISTINCT FROM NEW."status") THEN RAISE EXCEPTION \'pgtrigger: Invalid transition of field "status" from "%" to "%" on table %\', OLD."status", NEW."status", TG_TABLE_NAME; ELSE RETURN NEW; END IF;',
+                    hash="16cdad49b398a1f4a77189f2452a610383ceae3f",
+                    operation="UPDATE",
+                    pgid="pgtrigger_effect_status_fb5ff",
+                    table="jobs_effect",
+                    when="BEFORE",
+                ),
+            ),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='job',
-            trigger=pgtrigger.compiler.Trigger(name='job_status', sql=pgtrigger.compiler.UpsertTriggerSql(condition="WHEN (OLD.status IS DISTINCT FROM NEW.status AND OLD.status || ':' || NEW.status <> ALL ('{pending:running,pending:cancelled,running:waiting,waiting:running,running:completed,running:failed,running:manual,running:cancelled,waiting:cancelled,manual:cancelled,completed:pending,failed:pending,manual:pending,cancelled:pending}'::text[]))", declare='DECLARE _is_valid_transition BOOLEAN;', func='SELECT CONCAT(OLD."status", \':\', NEW."status") = ANY(\'{pending:running,pending:cancelled,running:waiting,waiting:running,running:completed,running:failed,running:manual,running:cancelled,waiting:cancelled,manual:cancelled,completed:pending,failed:pending,manual:pending,cancelled:pending}\'::text[]) INTO _is_valid_transition; IF (_is_valid_transition IS FALSE AND OLD."status" IS DISTINCT FROM NEW."status") THEN RAISE EXCEPTION \'pgtrigger: Invalid transition of field "status" from "%" to "%" on table %\', OLD."status", NEW."status", TG_TABLE_NAME; ELSE RETURN NEW; END IF;', hash='710c0ddbdbe6e778ffc0d862b15c027845aae973', operation='UPDATE', pgid='pgtrigger_job_status_ec71e', table='jobs_job', when='BEFORE')),
+            model_name="job",
+            trigger=pgtrigger.compiler.Trigger(
+                name="job_status",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    condition="WHEN (OLD.status IS DISTINCT FROM NEW.status AND OLD.status || ':' || NEW.status <> ALL ('{pending:running,pending:cancelled,running:waiting,waiting:running,running:completed,running:failed,running:manual,running:cancelled,waiting:cancelled,manual:cancelled,completed:pending,failed:pending,manual:pending,cancelled:pending}'::text[]))",
+                    declare="DECLARE _is_valid_transition BOOLEAN;",
+                    func='SELECT CONCAT(OLD."status", \':\', NEW."status") = ANY(\'{pending:running,pending:cancelled,running:waiting,waiting:running,running:completed,running:failed,running:manual,running:cancelled,waiting:cancelled,manual:cancelled,completed:pending,failed:pending,manual:pending,cancelled:pending}\'::text[]) INTO _is_valid_transition; IF (_is_valid_transition IS FALSE AND OLD."status" IS DISTINCT FROM NEW."status") THEN RAISE EXCEPTION \'pgtrigger: Invalid transition of field "status" from "%" to "%" on table %\', OLD."status", NEW."status", TG_TABLE_NAME; ELSE RETURN NEW; END IF;',
+                    hash="710c0ddbdbe6e778ffc0d862b15c027845aae973",
+                    operation="UPDATE",
+                    pgid="pgtrigger_job_status_ec71e",
+                    table="jobs_job",
+                    when="BEFORE",
+                ),
+            ),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='otprequest',
-            trigger=pgtrigger.compiler.Trigger(name='otp_request_status', sql=pgtrigger.compiler.UpsertTriggerSql(condition="WHEN (OLD.status IS DISTINCT FROM NEW.status AND OLD.status || ':' || NEW.status <> ALL ('{requested:received,requested:expired,requested:failed,received:verified,received:requested,received:failed,received:expired,verified:requested,failed:requested,expired:requested}'::text[]))", declare='DECLARE _is_valid_transition BOOLEAN;', func='SELECT CONCAT(OLD."status", \':\', NEW."status") = ANY(\'{requested:received,requested:expired,requested:failed,received:verified,received:requested,received:failed,received:expired,verified:requested,failed:requested,expired:requested}\'::text[]) INTO _is_valid_transition; IF (_is_valid_transition IS FALSE AND OLD."status" IS DISTINCT FROM NEW."status") THEN RAISE EXCEPTION \'pgtrigger: Invalid transition of field "status" from "%" to "%" on table %\', OLD."status", NEW."status", TG_TABLE_NAME; ELSE RETURN NEW; END IF;', hash='4d5e94defe39bf98d664de7e1650ab7e66809983', operation='UPDATE', pgid='pgtrigger_otp_request_status_975bc', table='otp_requests', when='BEFORE')),
+            model_name="otprequest",
+            trigger=pgtrigger.compiler.Trigger(
+                name="otp_request_status",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    condition="WHEN (OLD.status IS DISTINCT FROM NEW.status AND OLD.status || ':' || NEW.status <> ALL ('{requested:received,requested:expired,requested:failed,received:verified,received:requested,received:failed,received:expired,verified:requested,failed:requested,expired:requested}'::text[]))",
+                    declare="DECLARE _is_valid_transition BOOLEAN;",
+                    func='SELECT CONCAT(OLD."status", \':\', NEW."status") = ANY(\'{requested:received,requested:expired,requested:failed,received:verified,received:requested,received:failed,received:expired,verified:requested,failed:requested,expired:requested}\'::text[]) INTO _is_valid_transition; IF (_is_valid_transition IS FALSE AND OLD."status" IS DISTINCT FROM NEW."status") THEN RAISE EXCEPTION \'pgtrigger: Invalid transition of field "status" from "%" to "%" on table %\', OLD."status", NEW."status", TG_TABLE_NAME; ELSE RETURN NEW; END IF;',
+                    hash="4d5e94defe39bf98d664de7e1650ab7e66809983",
+                    operation="UPDATE",
+                    pgid="pgtrigger_otp_request_status_975bc",
+                    table="otp_requests",
+                    when="BEFORE",
+                ),
+            ),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='step',
-            trigger=pgtrigger.compiler.Trigger(name='step_status', sql=pgtrigger.compiler.UpsertTriggerSql(condition="WHEN (OLD.status IS DISTINCT FROM NEW.status AND OLD.status || ':' || NEW.status <> ALL ('{pending:ready,pending:running,pending:cancelled,ready:running,ready:waiting,ready:cancelled,running:completed,running:failed,running:waiting,running:ready,running:cancelled,waiting:ready,waiting:cancelled,completed:ready,completed:pending,failed:ready,failed:pending,cancelled:ready,cancelled:pending}'::text[]))", declare='DECLARE _is_valid_transition BOOLEAN;', func='SELECT CONCAT(OLD."status", \':\', NEW."status") = ANY(\'{pending:ready,pending:running,pending:cancelled,ready:running,ready:waiting,ready:cancelled,running:completed,running:failed,running:waiting,running:ready,running:cancelled,waiting:ready,waiting:cancelled,completed:ready,completed:pending,failed:ready,failed:pending,cancelled:ready,cancelled:pending}\'::text[]) INTO _is_valid_transition; IF (_is_valid_transition IS FALSE AND OLD."status" IS DISTINCT FROM NEW."status") THEN RAISE EXCEPTION \'pgtrigger: Invalid transition of field "status" from "%" to "%" on table %\', OLD."status", NEW."status", TG_TABLE_NAME; ELSE RETURN NEW; END IF;', hash='7fc53076274bd25120c4b29242f39126a70aaa31', operation='UPDATE', pgid='pgtrigger_step_status_d18a2', table='jobs_step', when='BEFORE')),
+            model_name="step",
+            trigger=pgtrigger.compiler.Trigger(
+                name="step_status",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    condition="WHEN (OLD.status IS DISTINCT FROM NEW.status AND OLD.status || ':' || NEW.status <> ALL ('{pending:ready,pending:running,pending:cancelled,ready:running,ready:waiting,ready:cancelled,running:completed,running:failed,running:waiting,running:ready,running:cancelled,waiting:ready,waiting:cancelled,completed:ready,completed:pending,failed:ready,failed:pending,cancelled:ready,cancelled:pending}'::text[]))",
+                    declare="DECLARE _is_valid_transition BOOLEAN;",
+                    func='SELECT CONCAT(OLD."status", \':\', NEW."status") = ANY(\'{pending:ready,pending:running,pending:cancelled,ready:running,ready:waiting,ready:cancelled,running:completed,running:failed,running:waiting,running:ready,running:cancelled,waiting:ready,waiting:cancelled,completed:ready,completed:pending,failed:ready,failed:pending,cancelled:ready,cancelled:pending}\'::text[]) INTO _is_valid_transition; IF (_is_valid_transition IS FALSE AND OLD."status" IS DISTINCT FROM NEW."status") THEN RAISE EXCEPTION \'pgtrigger: Invalid transition of field "status" from "%" to "%" on table %\', OLD."status", NEW."status", TG_TABLE_NAME; ELSE RETURN NEW; END IF;',
+                    hash="7fc53076274bd25120c4b29242f39126a70aaa31",
+                    operation="UPDATE",
+                    pgid="pgtrigger_step_status_d18a2",
+                    table="jobs_step",
+                    when="BEFORE",
+                ),
+            ),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='wait',
-            trigger=pgtrigger.compiler.Trigger(name='wait_status', sql=pgtrigger.compiler.UpsertTriggerSql(condition="WHEN (OLD.status IS DISTINCT FROM NEW.status AND OLD.status || ':' || NEW.status <> ALL ('{open:answered,open:expired,open:cancelled}'::text[]))", declare='DECLARE _is_valid_transition BOOLEAN;', func='SELECT CONCAT(OLD."status", \':\', NEW."status") = ANY(\'{open:answered,open:expired,open:cancelled}\'::text[]) INTO _is_valid_transition; IF (_is_valid_transition IS FALSE AND OLD."status" IS DISTINCT FROM NEW."status") THEN RAISE EXCEPTION \'pgtrigger: Invalid transition of field "status" from "%" to "%" on table %\', OLD."status", NEW."status", TG_TABLE_NAME; ELSE RETURN NEW; END IF;', hash='619ab9bb699dcd55cd4e3a29fd0027a153d5f411', operation='UPDATE', pgid='pgtrigger_wait_status_bbc7d', table='jobs_wait', when='BEFORE')),
+            model_name="wait",
+            trigger=pgtrigger.compiler.Trigger(
+                name="wait_status",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    condition="WHEN (OLD.status IS DISTINCT FROM NEW.status AND OLD.status || ':' || NEW.status <> ALL ('{open:answered,open:expired,open:cancelled}'::text[]))",
+                    declare="DECLARE _is_valid_transition BOOLEAN;",
+                    func='SELECT CONCAT(OLD."status", \':\', NEW."status") = ANY(\'{open:answered,open:expired,open:cancelled}\'::text[]) INTO _is_valid_transition; IF (_is_valid_transition IS FALSE AND OLD."status" IS DISTINCT FROM NEW."status") THEN RAISE EXCEPTION \'pgtrigger: Invalid transition of field "status" from "%" to "%" on table %\', OLD."status", NEW."status", TG_TABLE_NAME; ELSE RETURN NEW; END IF;',
+                    hash="619ab9bb699dcd55cd4e3a29fd0027a153d5f411",
+                    operation="UPDATE",
+                    pgid="pgtrigger_wait_status_bbc7d",
+                    table="jobs_wait",
+                    when="BEFORE",
+                ),
+            ),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='webhookdelivery',
-            trigger=pgtrigger.compiler.Trigger(name='webhook_delivery_status', sql=pgtrigger.compiler.UpsertTriggerSql(condition="WHEN (OLD.status IS DISTINCT FROM NEW.status AND OLD.status || ':' || NEW.status <> ALL ('{pending:delivered,pending:failed,delivered:pending,failed:pending}'::text[]))", declare='DECLARE _is_valid_transition BOOLEAN;', func='SELECT CONCAT(OLD."status", \':\', NEW."status") = ANY(\'{pending:delivered,pending:failed,delivered:pending,failed:pending}\'::text[]) INTO _is_valid_transition; IF (_is_valid_transition IS FALSE AND OLD."status" IS DISTINCT FROM NEW."status") THEN RAISE EXCEPTION \'pgtrigger: Invalid transition of field "status" from "%" to "%" on table %\', OLD."status", NEW."status", TG_TABLE_NAME; ELSE RETURN NEW; END IF;', hash='11dac0f30af6b9ba603a9675a51d02d7d1dd17fb', operation='UPDATE', pgid='pgtrigger_webhook_delivery_status_dadf6', table='jobs_webhookdelivery', when='BEFORE')),
+            model_name="webhookdelivery",
+            trigger=pgtrigger.compiler.Trigger(
+                name="webhook_delivery_status",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    condition="WHEN (OLD.status IS DISTINCT FROM NEW.status AND OLD.status || ':' || NEW.status <> ALL ('{pending:delivered,pending:failed,delivered:pending,failed:pending}'::text[]))",
+                    declare="DECLARE _is_valid_transition BOOLEAN;",
+                    func='SELECT CONCAT(OLD."status", \':\', NEW."status") = ANY(\'{pending:delivered,pending:failed,delivered:pending,failed:pending}\'::text[]) INTO _is_valid_transition; IF (_is_valid_transition IS FALSE AND OLD."status" IS DISTINCT FROM NEW."status") THEN RAISE EXCEPTION \'pgtrigger: Invalid transition of field "status" from "%" to "%" on table %\', OLD."status", NEW."status", TG_TABLE_NAME; ELSE RETURN NEW; END IF;',
+                    hash="11dac0f30af6b9ba603a9675a51d02d7d1dd17fb",
+                    operation="UPDATE",
+                    pgid="pgtrigger_webhook_delivery_status_dadf6",
+                    table="jobs_webhookdelivery",
+                    when="BEFORE",
+                ),
+            ),
         ),
     ]

@@ -30,6 +30,7 @@ class ClaimedStep:
     weight: int
     handler_version: int
     retry: Mapping[str, Any] | None  # the step's own policy; without one its handler's holds
+    leads_on: bool  # it is alone in its group, and so is the step that follows
     limits: Sequence[str] = ()  # flow keys whose limits count it while it runs
 
     @classmethod
@@ -51,19 +52,26 @@ class ClaimedStep:
             weight=step.weight,
             handler_version=step.handler_version,
             retry=step.retry,
+            leads_on=step.job.stage_sizes[step.stage : step.stage + 2] == [1, 1],
             limits=tuple(step.flow_keys),
         )
 
 
 # The columns of ClaimedStep, from a step `s` and its job `j`.
 CLAIMED = """s.id, s.fence, j.id, j.workflow, j.params, s.name, s.title, s.handler, s.params,
-    s.checkpoint, s.attempt, s.max_attempts, s.weight, s.handler_version, s.retry"""
+    s.checkpoint, s.attempt, s.max_attempts, s.weight, s.handler_version, s.retry,
+    j.stage_sizes[s.stage + 1 : s.stage + 2] = ARRAY[1, 1]::smallint[]"""
 
 
 # Whether any limit or pause may hold back a step `n`. The table has a row only for what is limited.
 MAY_BE_LIMITED = "EXISTS (SELECT FROM jobs_flowlimit l WHERE l.key = ANY(n.flow_keys))"
 
 
+# What claiming sets in a step's row, and its event's data, from a step `s` and its job `j`.
+START = """
+        status = 'running', fence = fence + 1, attempt = attempt + 1, worker = %(worker)s,
+        started_at = statement_timestamp(), lease_expires_at = statement_timestamp() + %(lease)s,
+        due_at = NULL, error = NULL, limited_by = '', ages_from = NULL"""
 STARTED_DATA = """jsonb_build_object(
             'step', jsonb_build_object('status', 'running', 'attempt', s.attempt,
                                        'started_at', s.started_at, 'error', null, 'due_at', null),
@@ -90,7 +98,7 @@ def claimed_step(row: Sequence[Any]) -> ClaimedStep:
         checkpoint,
         *counts,
     ) = row
-    attempt, max_attempts, weight, handler_version, retry = counts
+    attempt, max_attempts, weight, handler_version, retry, leads_on = counts
     return ClaimedStep(
         id=id_,
         fence=fence,
@@ -107,6 +115,7 @@ def claimed_step(row: Sequence[Any]) -> ClaimedStep:
         weight=weight,
         handler_version=handler_version,
         retry=json_value(retry),
+        leads_on=bool(leads_on),
     )
 
 

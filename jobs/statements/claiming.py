@@ -9,6 +9,7 @@ from typing import Any
 from jobs.statements.base import (
     CLAIMED,
     MAY_BE_LIMITED,
+    START,
     STARTED_DATA,
     ClaimedStep,
     claimed_step,
@@ -26,10 +27,7 @@ CLAIM = f"""
     ORDER BY jobs_job.id
     FOR NO KEY UPDATE OF jobs_job
 ), s AS (
-    UPDATE jobs_step SET
-        status = 'running', fence = fence + 1, attempt = attempt + 1, worker = %(worker)s,
-        started_at = statement_timestamp(), lease_expires_at = statement_timestamp() + %(lease)s,
-        due_at = NULL, error = NULL, limited_by = '', ages_from = NULL
+    UPDATE jobs_step SET {START}
     FROM candidate JOIN job ON job.id = candidate.job_id
     WHERE jobs_step.id = candidate.id AND NOT apart
     RETURNING jobs_step.*

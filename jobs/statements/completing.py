@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +11,7 @@ from jobs.models import Status
 from jobs.statements.base import (
     CLAIMED,
     MAY_BE_LIMITED,
+    START,
     STARTED_DATA,
     ClaimedStep,
     claimed_step,
@@ -24,30 +25,58 @@ class Completion:
 
     job_status: Status
     ready_queues: Sequence[str]  # a queue for each step that is ready now and not ours
-    claimed: ClaimedStep | None  # the one step that follows, claimed in the same statement
+    claimed: ClaimedStep | None  # the step to go on with, claimed in the same statement
 
 
-# Of a job's row in COMPLETE: what completing `counted.steps` of its steps is. A job that has ended
+# Of a job's row in COMPLETE: what completing `touched.steps` of its steps is. A job that has ended
 # meanwhile keeps its stage; that its steps are completed is recorded all the same.
-LAST_OF_GROUP = "status = 'running' AND stage_open = counted.steps"
-
-
+LAST_OF_GROUP = "status = 'running' AND touched.steps > 0 AND stage_open = touched.steps"
 NEXT_SIZE = "stage_sizes[jobs_job.stage + 2]"
-
-
 LAST_OF_JOB = f"{LAST_OF_GROUP} AND {NEXT_SIZE} IS NULL"
 
-
-# `stage_open` counts the group down; who takes it to zero opens the next stage. The row lock on the
-# job serialises the finishers of a group, and PostgreSQL computes the SET list anew from the row
-# as the other one left it. A step that alone follows, whose queue we serve and that no limit may
-# hold back is claimed at once, for the last of the job's steps that are completed here.
-COMPLETE = f"""
-WITH held AS (
-    SELECT s.id, given.output
+# For each caller who `wants` to go on, a ready step of the queue, unless it is to be claimed apart
+# (see CLAIM_NEXT) or its job is locked by others; after the locks on the jobs that are waited for.
+CLAIM_OTHERS = f"""
+), candidate AS (
+    SELECT n.id, n.job_id, n.flow_keys && %(apart)s::varchar[] OR {MAY_BE_LIMITED} AS apart
     FROM (
-        SELECT * FROM unnest(%(steps)s::uuid[], %(fences)s::bigint[], %(outputs)s::jsonb[])
-            AS given (id, fence, output)
+        SELECT id, job_id, flow_keys FROM jobs_step
+        WHERE status = 'ready' AND queue = %(queue)s
+        ORDER BY priority DESC, id
+        LIMIT (SELECT count(*) FROM held WHERE wants)
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) n
+    LIMIT %(count)s
+), taken AS (
+    SELECT jobs_job.id FROM (SELECT DISTINCT job_id FROM candidate WHERE NOT apart) wanted
+        JOIN jobs_job ON jobs_job.id = wanted.job_id
+    WHERE status IN ('pending', 'running', 'waiting') AND (SELECT count(*) FROM locked) > 0
+    FOR NO KEY UPDATE OF jobs_job SKIP LOCKED
+), begun AS (
+    UPDATE jobs_step SET {START}
+    FROM candidate JOIN taken ON taken.id = candidate.job_id
+    WHERE jobs_step.id = candidate.id AND NOT apart
+    RETURNING jobs_step.*
+"""
+CLAIM_NONE = """
+), begun AS (
+    SELECT * FROM jobs_step WHERE false
+"""
+
+
+def _complete(begun: str) -> str:
+    """`stage_open` counts the group down; who takes it to zero opens the next stage. The row lock
+    on the job serialises the finishers of a group, and PostgreSQL computes the SET list anew from
+    the row as the other one left it. A step that alone follows, whose queue we serve and that no
+    limit may hold back is claimed at once, for the last of the job's steps that are completed here.
+    """
+    return f"""
+WITH held AS (
+    SELECT s.id, given.output, given.wants
+    FROM (
+        SELECT * FROM unnest(
+            %(steps)s::uuid[], %(fences)s::bigint[], %(outputs)s::jsonb[], %(wants)s::bool[]
+        ) AS given (id, fence, output, wants)
         LIMIT %(count)s
     ) given JOIN jobs_step s ON s.id = given.id
     WHERE s.fence = given.fence AND s.status = 'running'
@@ -58,47 +87,64 @@ WITH held AS (
         status = 'completed', output = held.output, progress = 100, phase = '',
         finished_at = statement_timestamp(), lease_expires_at = NULL
     FROM held WHERE jobs_step.id = held.id
-    RETURNING jobs_step.*
+    RETURNING jobs_step.*, held.wants
 ), counted AS (
     SELECT job_id, stage, count(*)::int AS steps, sum(weight)::int AS weight,
         (array_agg(id ORDER BY position DESC))[1] AS last,
-        (array_agg(output ORDER BY position DESC))[1] AS output
+        (array_agg(output ORDER BY position DESC))[1] AS output,
+        (array_agg(wants ORDER BY position DESC))[1] AS wants
     FROM done GROUP BY job_id, stage
 ), locked AS (
     SELECT jobs_job.id FROM counted JOIN jobs_job ON jobs_job.id = counted.job_id
     ORDER BY jobs_job.id
     FOR NO KEY UPDATE OF jobs_job
+{begun}), touched AS (
+    SELECT job_id, coalesce(steps, 0) AS steps, coalesce(starts, 0) AS starts, stage, weight, last,
+        output, wants
+    FROM (counted JOIN locked ON locked.id = counted.job_id)
+        FULL JOIN (SELECT job_id, count(*)::int AS starts FROM begun GROUP BY job_id) each
+        USING (job_id)
 ), j AS (
     UPDATE jobs_job SET
-        weight_done = weight_done + counted.weight,
-        progress = greatest(progress, 100 * (weight_done + counted.weight) / weight_total),
+        weight_done = weight_done + coalesce(touched.weight, 0),
+        progress = greatest(
+            progress, 100 * (weight_done + coalesce(touched.weight, 0)) / weight_total
+        ),
         stage = jobs_job.stage + ({LAST_OF_GROUP})::int,
         stage_open = CASE
             WHEN {LAST_OF_GROUP} THEN coalesce({NEXT_SIZE}, 0)
-            WHEN status = 'running' THEN stage_open - counted.steps
+            WHEN status = 'running' THEN stage_open - touched.steps
             ELSE stage_open
         END,
-        status = CASE WHEN {LAST_OF_JOB} THEN 'completed' ELSE status END,
+        status = CASE
+            WHEN {LAST_OF_JOB} THEN 'completed'
+            WHEN touched.starts > 0 THEN 'running'
+            ELSE status
+        END,
+        started_at = coalesce(
+            jobs_job.started_at, CASE WHEN touched.starts > 0 THEN statement_timestamp() END
+        ),
         finished_at = CASE
             WHEN {LAST_OF_JOB} THEN statement_timestamp() ELSE jobs_job.finished_at
         END,
-        result = CASE WHEN {LAST_OF_JOB} THEN counted.output END,
-        last_event = last_event + counted.steps + CASE
+        result = CASE WHEN {LAST_OF_JOB} THEN touched.output ELSE result END,
+        last_event = last_event + touched.steps + touched.starts + CASE
             WHEN {LAST_OF_JOB} THEN 1
             WHEN {LAST_OF_GROUP} THEN {NEXT_SIZE}
             ELSE 0
         END
-    FROM counted JOIN locked ON locked.id = counted.job_id
-    WHERE jobs_job.id = counted.job_id
-    RETURNING jobs_job.*, counted.steps, counted.last, jobs_job.stage <> counted.stage AS opened,
+    FROM touched WHERE jobs_job.id = touched.job_id
+    RETURNING jobs_job.*, touched.steps, touched.starts, touched.last, touched.wants,
+        touched.steps > 0 AND jobs_job.stage <> touched.stage AS opened,
         CASE
-            WHEN jobs_job.stage = counted.stage THEN 0
+            WHEN touched.steps = 0 OR jobs_job.stage = touched.stage THEN 0
             WHEN status = 'completed' THEN 1
             ELSE stage_open
         END AS following
 ), next AS MATERIALIZED (
     SELECT n.id,
-        j.stage_open = 1 AND n.queue = ANY(%(queues)s) AND NOT {MAY_BE_LIMITED} AS is_ours
+        j.stage_open = 1 AND n.queue = ANY(%(queues)s) AND NOT {MAY_BE_LIMITED}
+            AND (NOT j.wants OR NOT EXISTS (SELECT FROM begun)) AS is_ours
     FROM j JOIN jobs_step n ON n.job_id = j.id AND n.stage = j.stage
     WHERE j.opened AND n.status = 'pending'
 ), s AS (
@@ -115,7 +161,7 @@ WITH held AS (
 ), e AS (
     INSERT INTO jobs_event (job_id, number, kind, step_id, message, data)
     SELECT j.id,
-        j.last_event - j.following - j.steps
+        j.last_event - j.starts - j.following - j.steps
             + row_number() OVER (PARTITION BY j.id ORDER BY done.position),
         'step.completed', done.id, done.title,
         jsonb_build_object(
@@ -125,7 +171,8 @@ WITH held AS (
     FROM done JOIN j ON j.id = done.job_id
     UNION ALL
     SELECT j.id,
-        j.last_event - j.following + row_number() OVER (PARTITION BY j.id ORDER BY s.position),
+        j.last_event - j.starts - j.following
+            + row_number() OVER (PARTITION BY j.id ORDER BY s.position),
         CASE WHEN s.is_ours THEN 'step.started' ELSE 'step.ready' END, s.id, s.title,
         CASE WHEN s.is_ours THEN {STARTED_DATA} ELSE
             jsonb_build_object('step', jsonb_build_object('status', 'ready', 'due_at', s.due_at))
@@ -137,6 +184,10 @@ WITH held AS (
             'status', 'completed', 'progress', 100, 'finished_at', j.finished_at,
             'result', j.result))
     FROM j WHERE j.opened AND j.status = 'completed'
+    UNION ALL
+    SELECT j.id, j.last_event - j.starts + row_number() OVER (PARTITION BY j.id ORDER BY s.id),
+        'step.started', s.id, s.title, {STARTED_DATA}
+    FROM begun s JOIN j ON j.id = s.job_id
 )
 SELECT done.id, j.status,
     CASE WHEN done.id = j.last THEN ARRAY(
@@ -145,7 +196,13 @@ SELECT done.id, j.status,
 FROM done
     JOIN j ON j.id = done.job_id
     LEFT JOIN s ON s.job_id = j.id AND s.is_ours AND done.id = j.last
+UNION ALL
+SELECT NULL, NULL, NULL, {CLAIMED} FROM begun s JOIN j ON j.id = s.job_id
 """
+
+
+COMPLETE = _complete(CLAIM_NONE)  # when none of the callers wants another step
+COMPLETE_AND_CLAIM = _complete(CLAIM_OTHERS)
 
 
 def complete_steps(
@@ -154,27 +211,41 @@ def complete_steps(
     queues: Sequence[str],
     worker: str,
     lease: timedelta,
+    apart: Sequence[str] | None = None,
 ) -> dict[uuid.UUID, Completion]:
     """Completes steps, each with its output, and opens what follows; by the steps' ids. Those that
     are not returned had a fencing token that is no longer good.
 
     `queues`: which the caller may go on with itself; empty to have everything sent to others.
+    `apart`: flow keys of steps that are not to be claimed here. None for no claims but of the step
+    that alone follows.
     """
+    may_claim = apart is not None and bool(queues)
+    wanting = [step for step, _ in done if may_claim and not step.leads_on]
     rows = run(
-        COMPLETE,
+        COMPLETE_AND_CLAIM if wanting else COMPLETE,
         count=len(done),
         steps=[step.id for step, _ in done],
         fences=[step.fence for step, _ in done],
         outputs=[json.dumps(output) for _, output in done],
+        wants=[step in wanting for step, _ in done],
+        queue=queues[0] if queues else "",
         queues=list(queues),
+        apart=list(apart or []),
         worker=worker,
         lease=lease,
     )
-    return {
+    claims = [claimed_step(claim) for step_id, _, _, *claim in rows if step_id is None]
+    completions = {
         step_id: Completion(
             job_status=Status(job_status),
             ready_queues=ready_queues or [],
             claimed=None if following[0] is None else claimed_step(following),
         )
         for step_id, job_status, ready_queues, *following in rows
+        if step_id is not None
     }
+    for step in wanting:
+        if claims and step.id in completions:
+            completions[step.id] = replace(completions[step.id], claimed=claims.pop())
+    return completions

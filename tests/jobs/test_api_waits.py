@@ -352,3 +352,25 @@ def test_a_signal_wakes_the_job_of_its_own_team(caller, alice, bob):
 
     assert Signal.objects.count() == 2
     assert result(job) == {"order": 5}
+
+
+def test_many_signals_in_one_call_wake_their_jobs(caller, alice):
+    job = start(alice, signal("issued", "voucher.issued", {"order": 5}))
+    signals = [{"topic": "voucher.issued", "fields": {"order": n}} for n in (4, 5)]
+
+    sent = caller.post("/api/signals/bulk", {"signals": signals}).json()["signals"]
+
+    assert [each["job_id"] for each in sent] == [None, str(job.pk)]
+    assert [str(each.pk) for each in Signal.objects.order_by("id")] == [
+        each["signal_id"] for each in sent
+    ]
+
+
+@pytest.mark.parametrize(
+    "signals", [[], [{"topic": "x"}, {"fields": {}}], [{"topic": "x"}] * 501, "x"]
+)
+def test_a_bad_signal_among_many_sends_none(signals, caller):
+    answer = caller.post("/api/signals/bulk", {"signals": signals})
+
+    assert code_of(answer) == (400, "INVALID_REQUEST")
+    assert not Signal.objects.exists()

@@ -6,7 +6,7 @@ from jobs import plans, submit
 from jobs.errors import InvalidPlan, UnknownHandler, UnknownWorkflow
 from jobs.models import Job, Status, Step
 from jobs.plans import StepPlan, Workflow
-from jobs.submit import submit_job
+from jobs.submit import NewJob, submit_job, submit_jobs
 from tests.jobs.rivals import elsewhere, just_before
 from tests.jobs.rows import all_rows, event_kinds, get_job, statuses
 from tests.jobs.workflows import submit_toy
@@ -188,3 +188,75 @@ def test_long_title_is_cut_to_its_column():
     job = submit_job("toy", {"chain": [["a"]]}, title="x" * 5000)
 
     assert get_job(job).title == "x" * 300
+
+
+# --- Many at once ----------------------------------------------------------------------------
+
+
+def new_job(*names, **more):
+    return NewJob({"chain": [[name] for name in names]}, title=names[0], **more)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_jobs_are_submitted_by_one_statement(hints, django_assert_num_queries):
+    with django_assert_num_queries(1):
+        jobs = submit_jobs("toy", [new_job("a", "b"), new_job("c", priority=3)])
+
+    assert [(job.title, job.priority) for job in jobs] == [("a", 0), ("c", 3)]
+    assert [statuses(job) for job in jobs] == [{"a": "ready", "b": "pending"}, {"c": "ready"}]
+    assert [event_kinds(job) for job in jobs] == [["job.created"]] * 2
+    assert hints.wakes == {"steps": 2}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_bad_job_of_many_leaves_none(hints):
+    with pytest.raises(InvalidPlan):
+        submit_jobs("toy", [new_job("a"), NewJob({"chain": [[]]}, title="empty")])
+
+    assert not Job.objects.exists()
+    assert not hints.wakes
+
+
+@pytest.mark.django_db
+def test_jobs_that_are_known_by_their_keys_are_not_made_again():
+    known = submit_job("toy", {"chain": [["a"]]}, title="a", idempotency_key="one")
+
+    first, second, again = submit_jobs(
+        "toy",
+        [
+            new_job("x", idempotency_key="one"),
+            new_job("b", idempotency_key="two"),
+            new_job("c", idempotency_key="two"),
+        ],
+    )
+
+    assert (first.pk, again.pk) == (known.pk, second.pk)
+    assert statuses(second) == {"b": "ready"}
+    assert Job.objects.count() == Step.objects.count() == 2
+
+
+@pytest.mark.django_db
+def test_submitted_job_is_as_the_database_has_it():
+    alice = User.objects.create_user("alice")
+    chain = {"chain": [["a"], ["b", "c"]], "options": {"b": {"weight": 3, "keys": ["vendor:x"]}}}
+
+    job = submit_job("toy", chain, title="Toy", created_by=alice, priority=2, idempotency_key="k")
+
+    fields = [field.attname for field in Job._meta.concrete_fields]
+    kept = get_job(job)
+    assert {name: getattr(job, name) for name in fields} == {
+        name: getattr(kept, name) for name in fields
+    }
+    assert [step.flow_keys for step in job.steps.all()] == [
+        ["workflow:toy"],
+        ["vendor:x", "workflow:toy"],
+        ["workflow:toy"],
+    ]
+
+
+@pytest.mark.django_db
+def test_parameters_that_are_no_json_are_refused():
+    with pytest.raises(TypeError, match="object is nothing that JSON knows"):
+        submit_job("toy", {"chain": [["a"]], "other": object()}, title="Toy")
+
+    assert not Job.objects.exists()

@@ -14,7 +14,7 @@ from jobs.models import Signal, Status, Step, Wait
 from jobs.plans import Done, WaitFor
 from jobs.runner import runner
 from jobs.sweep import make_due_ready
-from jobs.waits import approval, send_signal, signal, timer
+from jobs.waits import NewSignal, approval, send_signal, send_signals, signal, timer
 from tests.jobs.clients import Client, differences, snapshot
 from tests.jobs.crashing import crash
 from tests.jobs.rivals import elsewhere
@@ -175,6 +175,72 @@ def test_the_same_key_again_is_the_same_signal():
 
     assert again == sent
     assert [wait_statuses(job)["issued"] for job in (first, second)] == ["answered", "open"]
+
+
+def send_all(*signals):
+    return send_signals(list(signals), workspace_id=FIRST_WORKSPACE)
+
+
+def new_signal(order, key=None):
+    return NewSignal("voucher.issued", {"order": order}, key)
+
+
+@pytest.mark.django_db
+def test_signals_sent_at_once_each_go_to_their_wait():
+    jobs = [submit_toy([[name]]) for name in "abc"]
+    for number, name in enumerate("abc"):
+        BEHAVIOURS[name] = waiting_for(issued(number))
+    run_all()
+
+    sent = send_all(new_signal(2), new_signal(0), new_signal(7))
+    run_all()
+
+    assert [each.taken_by and each.taken_by.job_id for each in sent] == [
+        jobs[2].pk,
+        jobs[0].pk,
+        None,
+    ]
+    assert [get_job(job).status for job in jobs] == ["completed", "running", "completed"]
+
+
+@pytest.mark.django_db
+def test_of_signals_that_fit_one_wait_the_first_is_taken_and_the_next_goes_to_another():
+    first, second = submit_toy([["a"]]), submit_toy([["b"]])
+    BEHAVIOURS["a"] = BEHAVIOURS["b"] = waiting_for(issued(5))
+    run_all()
+
+    sent = send_all(*[new_signal(5)] * 3)
+
+    assert [each.taken_by and each.taken_by.job_id for each in sent] == [
+        first.pk,
+        second.pk,
+        None,
+    ]
+    assert len({each.pk for each in sent}) == 3
+
+
+@pytest.mark.django_db
+def test_of_two_signals_for_one_step_the_second_is_kept():
+    job = start(issued(5), signal("refused", "voucher.refused", {"order": 5}))
+
+    taken, kept = send_all(NewSignal("voucher.refused", {"order": 5}), new_signal(5))
+    run_all()
+
+    assert (taken.taken_by.name, kept.taken_by) == ("refused", None)
+    assert wait_statuses(job) == {"issued": "cancelled", "refused": "answered"}
+    assert event_kinds(job).count("step.answered") == 1
+
+
+@pytest.mark.django_db
+def test_the_same_key_among_signals_sent_at_once_is_the_same_signal():
+    known = send(order=1, key="one")
+
+    first, second, third = send_all(
+        new_signal(1, "one"), new_signal(2, "two"), new_signal(3, "two")
+    )
+
+    assert (first.pk, third.pk) == (known.pk, second.pk)
+    assert [each.fields for each in Signal.objects.order_by("id")] == [{"order": 1}, {"order": 2}]
 
 
 # ---- several at once ----------------------------------------------------------------------------
