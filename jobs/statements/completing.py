@@ -28,16 +28,10 @@ class Completion:
     claimed: ClaimedStep | None  # the step to go on with, claimed in the same statement
 
 
-# Of a job's row in COMPLETE: what completing `touched.steps` of its steps is. A job that has ended
-# meanwhile keeps its stage; that its steps are completed is recorded all the same.
-LAST_OF_GROUP = "status = 'running' AND touched.steps > 0 AND stage_open = touched.steps"
-NEXT_SIZE = "stage_sizes[jobs_job.stage + 2]"
-LAST_OF_JOB = f"{LAST_OF_GROUP} AND {NEXT_SIZE} IS NULL"
-
 # For each caller who `wants` to go on, a ready step of the queue, unless it is to be claimed apart
 # (see CLAIM_NEXT) or its job is locked by others; after the locks on the jobs that are waited for.
 CLAIM_OTHERS = f"""
-), candidate AS (
+candidate AS (
     SELECT n.id, n.job_id, n.flow_keys && %(apart)s::varchar[] OR {MAY_BE_LIMITED} AS apart
     FROM (
         SELECT id, job_id, flow_keys FROM jobs_step
@@ -57,20 +51,30 @@ CLAIM_OTHERS = f"""
     FROM candidate JOIN taken ON taken.id = candidate.job_id
     WHERE jobs_step.id = candidate.id AND NOT apart
     RETURNING jobs_step.*
-"""
+), touched AS (
+    SELECT job_id, last, wants, output, next_size, coalesce(steps, 0) AS steps,
+        coalesce(starts, 0) AS starts, coalesce(weight, 0) AS weight,
+        coalesce(ends_stage, false) AS ends_stage
+    FROM locked
+        FULL JOIN (SELECT job_id, count(*)::int AS starts FROM begun GROUP BY job_id) others
+        USING (job_id)
+)"""
 CLAIM_NONE = """
-), begun AS (
+begun AS (
     SELECT * FROM jobs_step WHERE false
-"""
+), touched AS (
+    SELECT *, 0 AS starts FROM locked
+)"""
 
 
-def _complete(begun: str) -> str:
+def _complete(claims: str) -> str:
     """`stage_open` counts the group down; who takes it to zero opens the next stage. The row lock
-    on the job serialises the finishers of a group, and PostgreSQL computes the SET list anew from
-    the row as the other one left it. A step that alone follows, whose queue we serve and that no
-    limit may hold back is claimed at once, for the last of the job's steps that are completed here.
+    on the job serialises the finishers of a group, and what is decided is decided by the row as it
+    is then. A job that has ended meanwhile keeps its stage; that its steps are completed is
+    recorded all the same. A step that alone follows, whose queue we serve and that no limit may
+    hold back is claimed at once, for the last of the job's steps that are completed here.
     """
-    return f"""
+    statement = f"""
 WITH held AS (
     SELECT s.id, given.output, given.wants
     FROM (
@@ -89,64 +93,50 @@ WITH held AS (
     FROM held WHERE jobs_step.id = held.id
     RETURNING jobs_step.*, held.wants
 ), counted AS (
-    SELECT job_id, stage, count(*)::int AS steps, sum(weight)::int AS weight,
+    SELECT job_id, count(*)::int AS steps, sum(weight)::int AS weight,
         (array_agg(id ORDER BY position DESC))[1] AS last,
         (array_agg(output ORDER BY position DESC))[1] AS output,
         (array_agg(wants ORDER BY position DESC))[1] AS wants
-    FROM done GROUP BY job_id, stage
+    FROM done GROUP BY job_id
 ), locked AS (
-    SELECT jobs_job.id FROM counted JOIN jobs_job ON jobs_job.id = counted.job_id
+    SELECT counted.*, status = 'running' AND stage_open = steps AS ends_stage,
+        stage_sizes[stage + 2] AS next_size
+    FROM counted JOIN jobs_job ON jobs_job.id = counted.job_id
     ORDER BY jobs_job.id
     FOR NO KEY UPDATE OF jobs_job
-{begun}), touched AS (
-    SELECT job_id, coalesce(steps, 0) AS steps, coalesce(starts, 0) AS starts, stage, weight, last,
-        output, wants
-    FROM (counted JOIN locked ON locked.id = counted.job_id)
-        FULL JOIN (SELECT job_id, count(*)::int AS starts FROM begun GROUP BY job_id) each
-        USING (job_id)
-), j AS (
+), {claims}, j AS (
     UPDATE jobs_job SET
-        weight_done = weight_done + coalesce(touched.weight, 0),
-        progress = greatest(
-            progress, 100 * (weight_done + coalesce(touched.weight, 0)) / weight_total
-        ),
-        stage = jobs_job.stage + ({LAST_OF_GROUP})::int,
+        weight_done = weight_done + weight,
+        progress = greatest(progress, 100 * (weight_done + weight) / weight_total),
+        stage = stage + ends_stage::int,
         stage_open = CASE
-            WHEN {LAST_OF_GROUP} THEN coalesce({NEXT_SIZE}, 0)
-            WHEN status = 'running' THEN stage_open - touched.steps
+            WHEN ends_stage THEN coalesce(next_size, 0)
+            WHEN status = 'running' THEN stage_open - steps
             ELSE stage_open
         END,
         status = CASE
-            WHEN {LAST_OF_JOB} THEN 'completed'
-            WHEN touched.starts > 0 THEN 'running'
+            WHEN ends_stage AND next_size IS NULL THEN 'completed'
+            WHEN starts > 0 THEN 'running'
             ELSE status
         END,
-        started_at = coalesce(
-            jobs_job.started_at, CASE WHEN touched.starts > 0 THEN statement_timestamp() END
-        ),
-        finished_at = CASE
-            WHEN {LAST_OF_JOB} THEN statement_timestamp() ELSE jobs_job.finished_at
+        started_at = CASE
+            WHEN starts > 0 THEN coalesce(started_at, statement_timestamp()) ELSE started_at
         END,
-        result = CASE WHEN {LAST_OF_JOB} THEN touched.output ELSE result END,
-        last_event = last_event + touched.steps + touched.starts + CASE
-            WHEN {LAST_OF_JOB} THEN 1
-            WHEN {LAST_OF_GROUP} THEN {NEXT_SIZE}
-            ELSE 0
-        END
+        finished_at = CASE
+            WHEN ends_stage AND next_size IS NULL THEN statement_timestamp() ELSE finished_at
+        END,
+        result = CASE WHEN ends_stage AND next_size IS NULL THEN output ELSE result END,
+        last_event = last_event + steps + starts
+            + CASE WHEN ends_stage THEN coalesce(next_size, 1) ELSE 0 END
     FROM touched WHERE jobs_job.id = touched.job_id
-    RETURNING jobs_job.*, touched.steps, touched.starts, touched.last, touched.wants,
-        touched.steps > 0 AND jobs_job.stage <> touched.stage AS opened,
-        CASE
-            WHEN touched.steps = 0 OR jobs_job.stage = touched.stage THEN 0
-            WHEN status = 'completed' THEN 1
-            ELSE stage_open
-        END AS following
+    RETURNING jobs_job.*, steps, starts, last, wants, ends_stage,
+        CASE WHEN ends_stage THEN coalesce(next_size, 1) ELSE 0 END AS following
 ), next AS MATERIALIZED (
     SELECT n.id,
         j.stage_open = 1 AND n.queue = ANY(%(queues)s) AND NOT {MAY_BE_LIMITED}
             AND (NOT j.wants OR NOT EXISTS (SELECT FROM begun)) AS is_ours
     FROM j JOIN jobs_step n ON n.job_id = j.id AND n.stage = j.stage
-    WHERE j.opened AND n.status = 'pending'
+    WHERE j.ends_stage AND n.status = 'pending'
 ), s AS (
     UPDATE jobs_step SET
         status = CASE WHEN is_ours THEN 'running' ELSE 'ready' END,
@@ -157,12 +147,12 @@ WITH held AS (
         lease_expires_at = CASE WHEN is_ours THEN statement_timestamp() + %(lease)s END,
         started_at = CASE WHEN is_ours THEN statement_timestamp() END
     FROM next WHERE jobs_step.id = next.id
-    RETURNING jobs_step.*, next.is_ours
+    RETURNING jobs_step.*, is_ours
 ), e AS (
     INSERT INTO jobs_event (job_id, number, kind, step_id, message, data)
     SELECT j.id,
-        j.last_event - j.starts - j.following - j.steps
-            + row_number() OVER (PARTITION BY j.id ORDER BY done.position),
+        last_event - starts - following - steps
+            + row_number() OVER (PARTITION BY j.id ORDER BY position),
         'step.completed', done.id, done.title,
         jsonb_build_object(
             'step', jsonb_build_object('status', 'completed', 'progress', 100, 'phase', '',
@@ -171,34 +161,34 @@ WITH held AS (
     FROM done JOIN j ON j.id = done.job_id
     UNION ALL
     SELECT j.id,
-        j.last_event - j.starts - j.following
-            + row_number() OVER (PARTITION BY j.id ORDER BY s.position),
-        CASE WHEN s.is_ours THEN 'step.started' ELSE 'step.ready' END, s.id, s.title,
-        CASE WHEN s.is_ours THEN {STARTED_DATA} ELSE
+        last_event - starts - following + row_number() OVER (PARTITION BY j.id ORDER BY position),
+        CASE WHEN is_ours THEN 'step.started' ELSE 'step.ready' END, s.id, s.title,
+        CASE WHEN is_ours THEN {STARTED_DATA} ELSE
             jsonb_build_object('step', jsonb_build_object('status', 'ready', 'due_at', s.due_at))
         END
     FROM s JOIN j ON j.id = s.job_id
     UNION ALL
-    SELECT j.id, j.last_event, 'job.completed', NULL, j.title,
+    SELECT id, last_event, 'job.completed', NULL, title,
         jsonb_build_object('job', jsonb_build_object(
-            'status', 'completed', 'progress', 100, 'finished_at', j.finished_at,
-            'result', j.result))
-    FROM j WHERE j.opened AND j.status = 'completed'
+            'status', 'completed', 'progress', 100, 'finished_at', finished_at, 'result', result))
+    FROM j WHERE ends_stage AND status = 'completed'
     UNION ALL
-    SELECT j.id, j.last_event - j.starts + row_number() OVER (PARTITION BY j.id ORDER BY s.id),
+    SELECT j.id, last_event - starts + row_number() OVER (PARTITION BY j.id ORDER BY s.id),
         'step.started', s.id, s.title, {STARTED_DATA}
     FROM begun s JOIN j ON j.id = s.job_id
 )
 SELECT done.id, j.status,
-    CASE WHEN done.id = j.last THEN ARRAY(
-        SELECT queue FROM s WHERE s.job_id = j.id AND NOT s.is_ours ORDER BY position) END,
+    CASE WHEN done.id = last THEN ARRAY(
+        SELECT queue FROM s WHERE s.job_id = j.id AND NOT is_ours ORDER BY position) END,
     {CLAIMED}
 FROM done
     JOIN j ON j.id = done.job_id
-    LEFT JOIN s ON s.job_id = j.id AND s.is_ours AND done.id = j.last
+    LEFT JOIN s ON s.job_id = j.id AND is_ours AND done.id = last
 UNION ALL
 SELECT NULL, NULL, NULL, {CLAIMED} FROM begun s JOIN j ON j.id = s.job_id
 """
+    # Without indentation: psycopg prepares texts below 4 KiB once, longer ones each time.
+    return " ".join(statement.split())
 
 
 COMPLETE = _complete(CLAIM_NONE)  # when none of the callers wants another step
