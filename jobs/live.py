@@ -23,10 +23,10 @@ from django.db import transaction
 
 log = structlog.get_logger(__name__)
 
-# A woken thread goes on claiming while there is work, so that more calls would only be noise: two
-# suffice for short steps; what they leave is called for when it turns out to be long.
+# A woken thread goes on claiming while there is work, so that more calls would only be noise. A few
+# suffice for short steps; for what they leave, others are called when it turns out to be long.
 MOST_WAKES = 32  # of a queue; the sweep sees to what they do not reach
-MOST_WAITING = 2  # that no worker has taken yet
+MOST_WAITING = 8  # that no worker has taken yet
 WAKES_PAUSE = 0.01  # seconds
 REST_PAUSE = 0.05  # seconds
 PAGES_DELAY = 0.1  # seconds; the changes within them are one message
