@@ -1,0 +1,100 @@
+"""The cart queue, and what stands in the carts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models.functions import Now
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from jobs.models import Job
+from vendors.models.accounts import VendorAccount
+from vendors.models.registry import Vendor
+
+
+class QueueItemQuerySet(models.QuerySet["QueueItem"]):
+    def visible_to(self, user: Any) -> QueueItemQuerySet:
+        """Staff see every item, others those they asked for."""
+        return self if user.is_staff else self.filter(created_by=user)
+
+
+class QueueItem(models.Model):
+    """A request to put a product into a vendor's cart. Its job carries it out."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending", "Pending"
+        PROCESSING = "processing", "Processing"
+        COMPLETED = "completed", "Completed"
+        FAILED = "failed", "Failed"
+        MANUAL_REQUIRED = "manual_required", "Manual required"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user_id = models.CharField(max_length=64, default="system", help_text="Who asks: a constant.")
+    vendor = models.ForeignKey(Vendor, on_delete=models.PROTECT, related_name="queue_items")
+    product_url = models.CharField(max_length=1000)
+    product_name = models.CharField(max_length=500, null=True, blank=True)  # noqa: DJ001
+    product_data = models.JSONField(default=dict, blank=True)
+    status = models.CharField(max_length=50, choices=Status, default=Status.PENDING)
+    assigned_account = models.ForeignKey(
+        VendorAccount, null=True, blank=True, on_delete=models.SET_NULL, related_name="queue_items"
+    )
+    attempts = models.PositiveIntegerField(default=0)
+    max_attempts = models.PositiveIntegerField(default=3)
+    error_message = models.TextField(null=True, blank=True)  # noqa: DJ001
+    error_code = models.CharField(max_length=50, blank=True)
+    # Null for what never was automated: it went straight to a person.
+    job = models.OneToOneField(
+        Job, null=True, blank=True, on_delete=models.SET_NULL, related_name="queue_item"
+    )
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+    completed_at = models.DateTimeField(null=True, blank=True)
+
+    objects = QueueItemQuerySet.as_manager()
+
+    class Meta:
+        db_table = "cart_queue"
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["status", "id"], name="idx_cart_queue_status"),
+            models.Index(fields=["vendor", "status", "id"], name="idx_cart_queue_vendor"),
+            models.Index(fields=["user_id", "id"], name="idx_cart_queue_user"),
+        ]
+
+    def __str__(self) -> str:
+        return self.product_name or self.product_url
+
+    @property
+    def quantity(self) -> int:
+        return int(self.product_data.get("quantity", 1))
+
+
+class CartItem(models.Model):
+    """A line that was added to an account's cart and found there. One for an item, ever."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user_id = models.CharField(max_length=64, default="system")
+    vendor_account = models.ForeignKey(
+        VendorAccount, on_delete=models.PROTECT, related_name="cart_items"
+    )
+    queue_item = models.OneToOneField(
+        QueueItem, on_delete=models.PROTECT, related_name="cart_item", editable=False
+    )
+    product_url = models.CharField(max_length=1000)
+    product_name = models.CharField(max_length=500, null=True, blank=True)  # noqa: DJ001
+    quantity = models.PositiveIntegerField(default=1)
+    added_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        db_table = "user_cart_items"
+        ordering = ["-added_at"]
+        indexes = [models.Index(fields=["user_id"], name="idx_user_cart_items_user")]
+
+    def __str__(self) -> str:
+        return f"{self.quantity} × {self.product_name or self.product_url}"
