@@ -172,7 +172,8 @@ def count_waiting_calls(queue: str) -> int:
     """How many wake-up calls for `queue` no worker has taken yet."""
     with current_app.amqp.producer_pool.acquire(block=True) as producer:
         # Not passive: kombu looks for the key without its prefix then, and finds no queue.
-        return int(producer.channel.queue_declare(queue=queue, durable=True).message_count)
+        channel: Any = producer.channel
+        return int(channel.queue_declare(queue=queue, durable=True).message_count)
 
 
 async def _tell_pages(job_ids: list[str]) -> None:

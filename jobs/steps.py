@@ -37,9 +37,8 @@ UNFINISHED = (Status.PENDING, Status.READY, Status.WAITING)
 def claim_next(queues: Sequence[str], *, worker: str) -> ClaimedStep | None:
     """The ready step that is next in turn, claimed; of the first queue that has one."""
     for queue in queues:
-        while claimed := _claims(queue, worker).call(None):
-            if isinstance(claimed, Candidate):
-                claimed = claim_apart(queue, worker)
+        while found := _claims(queue, worker).call(None):
+            claimed = claim_apart(queue, worker) if isinstance(found, Candidate) else found
             if isinstance(claimed, ClaimedStep):
                 return claimed
             if isinstance(claimed, Orphan):
@@ -68,11 +67,17 @@ def _claims(queue: str, worker: str) -> Combiner[None, Found]:
 def claim_apart(queue: str, worker: str) -> ClaimedStep | Orphan | HeldBack | None:
     """The step that is next in turn, whose limits must be locked first, or whose workflow is told
     in the same transaction."""
-    claimed: Found | HeldBack
+    claimed: ClaimedStep | Orphan | HeldBack
     with transaction.atomic():
-        claimed, *_ = statements.claim_next(queue, 1, worker=worker, lease=LEASE) or [None]
-        if isinstance(claimed, Candidate):
-            claimed = flow.claim_limited(claimed, worker=worker, lease=LEASE)
+        candidates = statements.claim_next(queue, 1, worker=worker, lease=LEASE)
+        if not candidates:
+            return None
+        (found,) = candidates
+        claimed = (
+            flow.claim_limited(found, worker=worker, lease=LEASE)
+            if isinstance(found, Candidate)
+            else found
+        )
         if isinstance(claimed, ClaimedStep):
             _tell_workflow(claimed, Status.RUNNING, Status.RUNNING)
             live.job_changed(claimed.job_id)

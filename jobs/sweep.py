@@ -5,14 +5,13 @@ rows alone. Several sweeps may run at once; each row is taken by one of them.
 """
 
 import uuid
-from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, Min
+from django.db.models import Min
 from django.db.models.functions import Now
 
 from jobs import flow, live, statements, steps
@@ -38,7 +37,6 @@ class Swept:
 
 
 def sweep() -> Swept:
-    age_steps()
     erase_old_codes()
     due, recovered = make_due_ready(), recover_expired()
     return Swept(due=due + wake_held(), recovered=recovered, woken=wake_for_unanswered())
@@ -98,15 +96,9 @@ def _recover(pk: uuid.UUID) -> bool:
 def wake_for_unanswered() -> int:
     """Wakes workers for steps that have been ready for a while, as far as the broker does not hold
     calls for them already."""
-    unanswered = (
-        Step.objects.filter(status=Status.READY, due_at__lt=Now() - UNANSWERED)
-        .values("queue")
-        .annotate(count=Count("pk"))
-    )
-    wanted: Counter[str] = Counter({row["queue"]: row["count"] for row in unanswered})
     woken = 0
-    for queue, count in wanted.items():
-        calls = min(count, live.MOST_WAKES) - live.count_waiting_calls(queue)
+    for queue, count in statements.count_unanswered(UNANSWERED, live.MOST_WAKES).items():
+        calls = count - live.count_waiting_calls(queue)
         if calls > 0:
             live.send_wakes(queue, calls)
             woken += calls

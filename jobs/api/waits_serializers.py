@@ -43,7 +43,9 @@ class SignalSerializer(StrictSerializer):
 
 
 class SignalsSerializer(StrictSerializer):
-    signals = SignalSerializer(many=True, allow_empty=False, max_length=MOST_SIGNALS)
+    signals = serializers.ListField(
+        child=SignalSerializer(), allow_empty=False, max_length=MOST_SIGNALS
+    )
 
 
 class ReceivedSerializer(serializers.Serializer[Any]):

@@ -27,6 +27,7 @@ from jobs.statements.creating import create_jobs
 from jobs.statements.limits import (
     Limit,
     age_steps,
+    count_unanswered,
     find_held_keys,
     hold_back,
     lock_limits,
@@ -58,6 +59,7 @@ __all__ = [
     "claim_limited",
     "claim_next",
     "complete_steps",
+    "count_unanswered",
     "create_jobs",
     "find_answer",
     "find_held_keys",

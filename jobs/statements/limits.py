@@ -109,6 +109,28 @@ RETURNING jobs_step.id
 """
 
 
+# Queue by queue through the index, and of each only so many: a long backlog is not read through.
+COUNT_UNANSWERED = """
+WITH RECURSIVE queues (queue) AS (
+    (SELECT queue FROM jobs_step WHERE status = 'ready' ORDER BY queue LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT s.queue FROM jobs_step s
+        WHERE s.status = 'ready' AND s.queue > queues.queue ORDER BY s.queue LIMIT 1
+    )
+    FROM queues WHERE queues.queue IS NOT NULL
+)
+SELECT queue, (
+    SELECT count(*) FROM (
+        SELECT FROM jobs_step s
+        WHERE s.status = 'ready' AND s.queue = queues.queue
+            AND s.due_at < statement_timestamp() - %(since)s
+        LIMIT %(most)s
+    ) unanswered
+)
+FROM queues WHERE queue IS NOT NULL
+"""
+
 # A step that waits for long rises by a level for each while, as far as the highest of those that it
 # competes with: beyond, it would gain nothing, for among equals the older goes first.
 AGE = """
@@ -238,6 +260,11 @@ def set_due_of_held(key: str, *, slots: Sequence[datetime | None], period: timed
 
 def find_held_keys() -> list[str]:
     return [key for (key,) in run(FIND_HELD_KEYS)]
+
+
+def count_unanswered(since: timedelta, most: int) -> dict[str, int]:
+    """By queue: how many steps have been ready for longer than `since`, counted up to `most`."""
+    return {queue: count for queue, count in run(COUNT_UNANSWERED, since=since, most=most) if count}
 
 
 def age_steps(level: timedelta, most: int) -> int:

@@ -223,5 +223,5 @@ def find_answer(step_id: uuid.UUID, names: Collection[str]) -> EndedWait | None:
     rows = run(FIND_ANSWER, step=step_id, names=list(names))
     if not rows:
         return None
-    *columns, answer, by = rows[0]
-    return EndedWait(*columns, answer=json_value(answer), answered_by=by)
+    name, kind, status, on_deadline, question, answer, by = rows[0]
+    return EndedWait(name, kind, status, on_deadline, question, json_value(answer), by)

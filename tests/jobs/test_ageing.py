@@ -1,8 +1,10 @@
 """A step of low priority that waits for long rises until it is next: it is never starved."""
 
 from datetime import timedelta
+from io import StringIO
 
 import pytest
+from django.core.management import call_command
 from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
@@ -10,7 +12,7 @@ from django.db.models.functions import Now
 from jobs import flow, steps
 from jobs.models import Status, Step
 from jobs.statements.claiming import CLAIM_NEXT
-from jobs.sweep import age_steps, sweep
+from jobs.sweep import age_steps
 from tests.jobs.rivals import elsewhere
 from tests.jobs.rows import all_rows, get_step
 from tests.jobs.workflows import submit_toy
@@ -153,7 +155,7 @@ def test_sweep_ages(broker):
     lazy = submit_toy([["a"]])
     let_pass(lazy, 10)
 
-    sweep()
+    call_command("jobs_sweep", stdout=StringIO())
 
     assert priority(lazy) == 2
 

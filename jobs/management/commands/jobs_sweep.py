@@ -13,7 +13,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from jobs.archive import DailyArchive
 from jobs.models import Process
 from jobs.processes import Heart
-from jobs.sweep import Swept, seconds_until_due, sweep
+from jobs.sweep import Swept, age_steps, seconds_until_due, sweep
 from jobs.tally import tally
 from jobs.webhooks.sending import BackgroundSender
 
@@ -21,6 +21,8 @@ log = structlog.get_logger(__name__)
 
 LONGEST_PAUSE_SECONDS = 1.0
 SHORTEST_PAUSE_SECONDS = 0.05
+# It reads every ready step, and what it decides takes minutes.
+AGEING_SECONDS = 15.0
 
 
 class Command(BaseCommand):
@@ -31,16 +33,20 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, forever: bool, **options: Any) -> None:
         if not forever:
+            age_steps()
             self.stdout.write(_summary(sweep()))
             return
         log.info("scheduler_started")
         webhooks = BackgroundSender(allow_private=settings.WEBHOOKS_ALLOW_PRIVATE)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit())
         heart, archive = Heart(Process.Kind.SCHEDULER), DailyArchive()
+        next_ageing = time.monotonic()
         try:
             while True:
                 heart.beat_if_due()
-                time.sleep(min(_sweep_and_pause(), _archive_and_pause(archive)))
+                if is_ageing := time.monotonic() >= next_ageing:
+                    next_ageing = time.monotonic() + AGEING_SECONDS
+                time.sleep(min(_sweep_and_pause(is_ageing), _archive_and_pause(archive)))
         finally:
             webhooks.stop()
             heart.end()
@@ -50,10 +56,12 @@ class Command(BaseCommand):
             super().run_from_argv(argv)
 
 
-def _sweep_and_pause() -> float:
+def _sweep_and_pause(is_ageing: bool = False) -> float:
     """One sweep; how long to pause until the next. A database or a broker that is away for a while
     is waited for: the sweep is what mends their absence."""
     try:
+        if is_ageing:
+            age_steps()
         swept = sweep()
         _count(swept)
         if swept != Swept():
