@@ -104,7 +104,21 @@ def unknown_source() -> Refusal:
     )
 
 
-class CodeView(APIView):
+class AnswerView(APIView):
+    """Logs an answer that is refused, without what it said: that may be a code."""
+
+    def handle_exception(self, exc: Exception) -> Response:
+        response: Response = super().handle_exception(exc)
+        log.warning(
+            "answer_refused",
+            path=self.request.path,
+            code=response.data["code"],
+            user=str(self.request.user),
+        )
+        return response
+
+
+class CodeView(AnswerView):
     """payment-automation-realtime's `POST /api/jobs/otp-received`."""
 
     @schema.enter_code
@@ -122,7 +136,7 @@ class CodeView(APIView):
         return Response({"success": True})
 
 
-class WaitView(APIView):
+class WaitView(AnswerView):
     """A person answers an approval, or types the code that came."""
 
     @schema.answer_wait

@@ -374,3 +374,34 @@ def test_a_bad_signal_among_many_sends_none(signals, caller):
 
     assert code_of(answer) == (400, "INVALID_REQUEST")
     assert not Signal.objects.exists()
+
+
+# ---- what the log says --------------------------------------------------------------------------
+
+
+def refusals(caplog):
+    return [
+        (record.msg["code"], record.msg["user"])
+        for record in caplog.records
+        if record.msg["event"] == "answer_refused"
+    ]
+
+
+@pytest.mark.parametrize("whose", ["unknown", "closed", "another team's"])
+def test_a_refused_answer_is_logged_without_its_code(whose, caller, alice, bob, caplog):
+    job = start(alice, approval("person", "Is it there?"))
+    wait = job.waits.get(name="person")
+    sender, user, refused = caller, "alice", "NOT_FOUND"
+    if whose == "closed":
+        caller.post(f"/api/jobs/{job.pk}/waits/{wait.pk}", {"choice": "approve"})
+        refused = "WAIT_CLOSED"
+    elif whose == "another team's":
+        sender, user = Caller(bob), "bob"
+    pk = NOBODY if whose == "unknown" else wait.pk
+
+    sender.post(f"/api/jobs/{job.pk}/waits/{pk}", {"choice": "reject"})
+    sender.post("/api/jobs/otp-received", {"otpRequestId": NOBODY, "otpValue": GOOD})
+
+    assert refusals(caplog) == [(refused, user), ("NOT_FOUND", user)]
+    assert GOOD not in caplog.text
+    assert "reject" not in caplog.text
