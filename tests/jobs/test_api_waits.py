@@ -383,7 +383,7 @@ def refusals(caplog):
     return [
         (record.msg["code"], record.msg["user"])
         for record in caplog.records
-        if record.msg["event"] == "answer_refused"
+        if isinstance(record.msg, dict) and record.msg["event"] == "answer_refused"
     ]
 
 
