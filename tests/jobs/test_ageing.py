@@ -1,4 +1,4 @@
-"""A step of low priority that waits for long rises until it is next: it is never starved."""
+"""Rule 8: a step of low priority that waits for long rises until it is next; none is starved."""
 
 from datetime import timedelta
 from io import StringIO

@@ -1,4 +1,4 @@
-"""Many jobs at once, by a filter."""
+"""Rule 9: many jobs at once, by a filter."""
 
 import pytest
 

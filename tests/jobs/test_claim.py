@@ -1,3 +1,5 @@
+"""Rule 3: a claim takes a lease with a new fencing token, and each step has one taker."""
+
 from datetime import timedelta
 
 import pytest

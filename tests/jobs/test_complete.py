@@ -1,3 +1,5 @@
+"""Rule 4: an outcome, what it opens, progress and events are one transaction."""
+
 import pytest
 from django.db import IntegrityError, transaction
 from django.db.models import Max

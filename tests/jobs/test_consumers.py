@@ -1,4 +1,4 @@
-"""The websockets, spoken to as any client would: over a real connection to a real server."""
+"""Rule 10: the websockets, spoken to as any client would, over a connection to a real server."""
 
 # ruff: noqa: F401, F811  fixtures come by import
 

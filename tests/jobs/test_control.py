@@ -1,4 +1,4 @@
-"""What a person does to a job: cancel, run again, let go on."""
+"""Rule 9: what a person does to a job: cancel, run again, let go on."""
 
 from contextlib import suppress
 from datetime import timedelta

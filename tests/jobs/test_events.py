@@ -1,3 +1,5 @@
+"""Rule 10: events are numbered by job without gaps, and whoever follows them knows all."""
+
 import json
 import random
 from datetime import timedelta

@@ -1,3 +1,5 @@
+"""Rule 3: a worker that was paused past its lease can change nothing any more."""
+
 from dataclasses import replace
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""At most so many steps of a flow key run at once, whoever claims at the same moment."""
+"""Rule 8: at most so many steps of a flow key run at once, whoever claims at the same moment."""
 
 from collections import Counter
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""What the database refuses by itself, whoever writes."""
+"""Rule 11: what the database refuses by itself, whoever writes."""
 
 import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction

@@ -1,4 +1,4 @@
-"""Nothing of a paused flow key starts; what runs goes on, and resuming lets all of it go on."""
+"""Rule 9: nothing of a paused flow key starts; what runs goes on, and later all of it does."""
 
 from io import StringIO
 

@@ -1,3 +1,5 @@
+"""Rule 6: business errors are never retried, application errors a few times, as rows."""
+
 from datetime import timedelta
 
 import pytest

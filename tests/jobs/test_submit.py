@@ -1,3 +1,5 @@
+"""Rule 2: the plan is made once, and every step of it is a row from the start."""
+
 import pytest
 from django.db import transaction
 

@@ -1,3 +1,5 @@
+"""Rule 1: what is lost of messages and workers is found from the rows alone, and made due again."""
+
 from datetime import timedelta
 
 import pytest

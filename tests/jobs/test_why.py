@@ -1,4 +1,4 @@
-"""A step that does not start says why, by the rows and the decision of the claim itself."""
+"""Rule 8: a step that does not start says why, by the rows and the decision of the claim itself."""
 
 from datetime import timedelta
 
