@@ -59,6 +59,11 @@ class KeyRing:
             raise KeyRingError("CREDENTIAL_KEYS is empty; it needs at least one id:base64 key.")
         return cls(keys)
 
+    @property
+    def sealing_prefix(self) -> bytes:
+        """How every value begins that the newest key has sealed."""
+        return self._header(self.sealing_key_id)
+
     def seal(self, plain: bytes, place: Place) -> bytes:
         nonce = os.urandom(NONCE_BYTES)
         header = self._header(self.sealing_key_id)

@@ -112,6 +112,10 @@ class CartMismatch(SiteTrouble):
     code = "cart_mismatch"
 
 
+class CartUnclear(CartMismatch):
+    """Nobody can tell from the cart whether an earlier attempt's add is in it: a person has to."""
+
+
 class BrowserDied(SiteTrouble):
     code = "browser_died"
 

@@ -16,8 +16,8 @@ from playwright.async_api import Error as PlaywrightError
 from playwright.async_api import TimeoutError as PlaywrightTimeout
 
 from automation.chromium import Chromium
-from automation.errors import AddressRefused, SiteError, SiteTimeout
-from automation.evidence import Mask, Recorder
+from automation.errors import AddressRefused, Evidence, SiteError, SiteTimeout
+from automation.evidence import Mask, Recorder, gather
 from automation.guard import Guard, NetworkPolicy, Refusal
 
 P = ParamSpec("P")
@@ -196,6 +196,14 @@ class BrowserSession:
             failure = self._guard.find_failure(host) if host else None
             why = f"{failure.host} {failure.reason}" if failure else _first_line(error)
             raise SiteError(f"{place} could not be opened: {self._mask(why)}.") from error
+
+    async def gather_evidence(self) -> Evidence:
+        """The page as it is now, for a flow that reports something without failing. Never raises;
+        ends navigations."""
+        phase = self.trail[-1] if self.trail else ""
+        return await gather(
+            self.page, self._recorder, self._mask, phase=phase, refusals=self._guard.refusals
+        )
 
     def check_address(self) -> None:
         """Raises AddressRefused if the page's last navigation, however it began, was refused."""

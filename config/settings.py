@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import dj_database_url
 import structlog
+from corsheaders.defaults import default_headers
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 from environs import Env
@@ -47,6 +48,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django.contrib.postgres",
     "channels",
+    "corsheaders",
     "pgtrigger",
     "rest_framework",
     "drf_spectacular",
@@ -59,6 +61,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "config.requests.request_identity",
+    "corsheaders.middleware.CorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -200,6 +203,11 @@ X_FRAME_OPTIONS = "DENY"
 
 # Lets a scraper read /metrics that is not on this machine or its private network.
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+# More than 10 % failures of a vendor among so many attempts or more, within so many minutes, turn
+# its automation off; and an item should be done after so many seconds (PRD, 13.1 and US-001).
+ALERT_LEAST_ATTEMPTS = env.int("ALERT_LEAST_ATTEMPTS", default=20)
+ALERT_WINDOW_MINUTES = env.int("ALERT_WINDOW_MINUTES", default=240)
+ALERT_DEADLINE_SECONDS = env.int("ALERT_DEADLINE_SECONDS", default=60)
 # After so many days a finished job goes to the archive (PRD, section 10.4).
 RETENTION_DAYS = env.int("RETENTION_DAYS", default=30)
 # After so many days an entry of the audit trail is deleted: a year, and time to look back at it.
@@ -223,6 +231,13 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "accounts.api.errors.exception_handler",
     "UNAUTHENTICATED_USER": None,
 }
+# Pages of these origins may call the API from a browser, such as https://dashboard.example.
+CORS_ALLOWED_ORIGINS: list[str] = env.list("CORS_ALLOWED_ORIGINS", default=[])
+CORS_URLS_REGEX = r"^/api/"
+CORS_ALLOW_HEADERS = [*default_headers, "idempotency-key", "last-event-id"]
+CORS_EXPOSE_HEADERS = ["Idempotent-Replayed", "Retry-After"]
+# Of one user, to what is under /api/cart/ (PRD, section 10.2). 0: as many as they like.
+CART_REQUESTS_PER_MINUTE = env.int("CART_REQUESTS_PER_MINUTE", default=100)
 SIMPLE_JWT = {
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=15),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=1),
@@ -240,6 +255,8 @@ SPECTACULAR_SETTINGS = {
         "JobStatus": "jobs.models.engine.JOB_STATUSES",
         "StepStatus": "jobs.models.engine.STEP_STATUSES",
         "QueueItemStatus": "vendors.models.QueueItem.Status",
+        "JobAction": ["cancel", "rerun", "resume"],
+        "QueueAction": ["retry", "cancel", "manual", "complete", "fail"],
     },
 }
 
@@ -298,6 +315,7 @@ UNFOLD = {
                         "title": "Health",
                         "icon": "monitor_heart",
                         "link": reverse_lazy("jobs:health_page"),
+                        "active": lambda request: request.path.startswith("/health/"),
                     },
                     {
                         "title": "Archive",
@@ -316,6 +334,11 @@ UNFOLD = {
                         "link": reverse_lazy("admin:vendors_vendor_changelist"),
                     },
                     {
+                        "title": "Vendor health",
+                        "icon": "vital_signs",
+                        "link": reverse_lazy("vendors:health"),
+                    },
+                    {
                         "title": "Vendor accounts",
                         "icon": "key",
                         "link": reverse_lazy("admin:vendors_vendoraccount_changelist"),
@@ -329,6 +352,11 @@ UNFOLD = {
                         "title": "Cart items",
                         "icon": "shopping_bag",
                         "link": reverse_lazy("admin:vendors_cartitem_changelist"),
+                    },
+                    {
+                        "title": "ERPNext",
+                        "icon": "sync_alt",
+                        "link": reverse_lazy("admin:vendors_erpnextconnection_changelist"),
                     },
                 ],
             },

@@ -64,6 +64,11 @@ class Archived:
     jobs: int = 0
     artifacts: int = 0
     reached: datetime | None = None
+    others: int = 0  # rows of other apps
+
+    @property
+    def is_last(self) -> bool:
+        return self.reached is None and self.artifacts < BATCH and not self.others
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,16 @@ class Plan:
     steps: int
     events: int
     artifacts: int
+
+
+# Puts up to a batch of an app's own rows away that ended longer ago than this; how many.
+PutAway = Callable[[timedelta], int]
+_others: list[PutAway] = []
+
+
+def register_archive(put_away: PutAway) -> None:
+    """Called with every batch, after its jobs are in the archive."""
+    _others.append(put_away)
 
 
 def retention() -> timedelta:
@@ -121,7 +136,8 @@ def archive_batch(
     with transaction.atomic():
         records = _lock_records(ids, age, subjects)
         archived = _replace_jobs(records) if records else 0
-        done = Archived(archived, artifacts, reached=found[ids[-1]] if ids else None)
+        others = sum(put_away(age) for put_away in _others)
+        done = Archived(archived, artifacts, found[ids[-1]] if ids else None, others)
         if note:
             note(done)
     return done
@@ -228,7 +244,7 @@ def archive_all(age: timedelta) -> Iterable[Archived]:
     while True:
         batch = archive_batch(age, after=after)
         yield batch
-        if batch.reached is None and batch.artifacts < BATCH:
+        if batch.is_last:
             return
         after = batch.reached or after
 
@@ -251,18 +267,17 @@ class DailyArchive:
 
     def _work(self, run: ArchiveRun) -> bool:
         def note(batch: Archived) -> None:
-            is_done = batch.reached is None and batch.artifacts < BATCH
             ArchiveRun.objects.filter(pk=run.pk).update(
                 jobs=F("jobs") + batch.jobs,
                 artifacts=F("artifacts") + batch.artifacts,
                 reached_at=batch.reached or F("reached_at"),
-                finished_at=Now() if is_done else None,
+                finished_at=Now() if batch.is_last else None,
             )
 
         batch = archive_batch(retention(), after=run.reached_at, note=note)
         if batch.jobs or batch.artifacts:
             log.info("archived", jobs=batch.jobs, artifacts=batch.artifacts)
-        return batch.reached is not None or batch.artifacts >= BATCH
+        return not batch.is_last
 
 
 def _today() -> date:

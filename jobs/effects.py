@@ -139,13 +139,15 @@ def begin(
     return known, False
 
 
-def begin_again(step: ClaimedStep, effect: Effect) -> None:
-    """The effect is absent: the act may be tried once more. Committed on return."""
+def begin_again(step: ClaimedStep, effect: Effect, intent: Mapping[str, Any] | None = None) -> None:
+    """The effect is absent: the act may be tried once more. Committed on return, with `intent`
+    where what to look for has changed since."""
     with transaction.atomic(durable=True):
         job, _ = _lock(step)
         effect.status, effect.result, effect.settled_at = Status.INTENDED, None, None
         effect.tries += 1
-        effect.save(update_fields=["status", "result", "settled_at", "tries"])
+        effect.intent = effect.intent if intent is None else dict(intent)
+        effect.save(update_fields=["status", "result", "settled_at", "tries", "intent"])
         _tell(job, effect, f"{effect.title}: about to be done again")
 
 

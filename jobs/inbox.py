@@ -39,6 +39,7 @@ def read_inbox(user: User) -> dict[str, Any]:
                 "intent": [
                     {"label": name.replace("_", " ").capitalize(), "text": str(value)}
                     for name, value in effect.intent.items()
+                    if not isinstance(value, dict)  # what is nested is for the next attempt
                 ],
                 "at": effect.settled_at,
                 "job": _job(effect),

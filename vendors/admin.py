@@ -5,6 +5,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
 from django.db.models import OuterRef, QuerySet, Subquery, Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -15,9 +16,11 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminPasswordToggleWidget, UnfoldAdminTextareaWidget
 
+from accounts.models import User
 from automation.site import KEYS
 from jobs.admin import ReadOnly, badge, shortened, status_badge, time_column
-from vendors import pool
+from vendors import check, pool
+from vendors.errors import RequestRefused
 from vendors.models import (
     AccountUsage,
     CartItem,
@@ -26,6 +29,7 @@ from vendors.models import (
     VendorAccount,
     VendorAccountQuerySet,
     VendorQuerySet,
+    VendorVersion,
     vendors_today,
 )
 
@@ -143,9 +147,10 @@ class VendorAdmin(ModelAdmin):
     list_filter = [AccountHealthFilter, "can_automate", "requires_captcha", "is_prioritized"]
     search_fields = ["name", "domain"]
     inlines = [AccountInline]
+    actions = ["check_data"]
     actions_detail = ["add_account"]
     compressed_fields = False
-    readonly_fields = ["automation"]
+    readonly_fields = ["automation", "versions"]
     fieldsets = [
         (
             None,
@@ -169,7 +174,7 @@ class VendorAdmin(ModelAdmin):
                 ]
             },
         ),
-        ("What its pages look like", {"fields": ["selectors"]}),
+        ("What its pages look like", {"fields": ["selectors", "versions"]}),
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Vendor]:
@@ -210,13 +215,96 @@ class VendorAdmin(ModelAdmin):
             return "-"
         return vendor.why_manual() or "On: what is asked for is added by a browser."
 
+    @display(description="Earlier versions")
+    def versions(self, vendor: Vendor) -> str:
+        if vendor._state.adding or (newest := vendor.versions.first()) is None:
+            return "None yet: each change is kept."
+        url = f"{reverse('admin:vendors_vendorversion_changelist')}?vendor__id__exact={vendor.pk}"
+        by = f" by {newest.saved_by}" if newest.saved_by else ""
+        return link(url, f"Version {newest.number}, saved{by} {timesince(newest.saved_at)} ago")
+
     @display(description="Items today", ordering="items_today")
     def items_today(self, vendor: Any) -> int:
         return vendor.items_today or 0  # annotated in get_queryset
 
+    @admin.action(description="Check the selected vendors' data", permissions=["change"])
+    def check_data(self, request: HttpRequest, queryset: QuerySet[Vendor]) -> None:
+        """On the live site, with the product that was asked for last."""
+        for vendor in queryset:
+            newest = vendor.queue_items.order_by("-pk").values_list("product_url", flat=True)
+            url = next((url for url in newest[:1] if vendor.site().contains(url)), None)
+            try:
+                job = check.submit_vendor_check(vendor, product_url=url, by=_person(request))
+            except RequestRefused as error:
+                self.message_user(request, str(error), messages.ERROR)
+            else:
+                self.message_user(request, link(job.get_absolute_url(), job), messages.SUCCESS)
+
     @action(description="Add account", icon="person_add")
     def add_account(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return redirect(f"{reverse('admin:vendors_vendoraccount_add')}?vendor={object_id}")
+
+
+@admin.register(VendorVersion)
+class VendorVersionAdmin(ReadOnly, ModelAdmin):
+    list_display = ["version", "vendor", time_column("saved_at"), "saved_by", "changes"]
+    list_filter = ["vendor"]
+    list_select_related = ["vendor"]
+    actions = ["restore"]
+    fields = ["vendor", "number", "saved_at", "saved_by", "diff", "diff_to_now"]
+
+    @display(description="Version", ordering="number")
+    def version(self, version: VendorVersion) -> str:
+        return f"Version {version.number}"
+
+    @display(description="Changed")
+    def changes(self, version: VendorVersion) -> str:
+        if version.number == 1:
+            return "The first one kept"
+        return shortened(", ".join(version.changed_keys))
+
+    @display(description="What it changed")
+    def diff(self, version: VendorVersion) -> str:
+        former = version.find_former()
+        return _shown_diff(version.diff_to(former.data) if former else "")
+
+    @display(description="What restoring it would change now")
+    def diff_to_now(self, version: VendorVersion) -> str:
+        return _shown_diff(version.diff_to(version.vendor.versioned_data()))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Only with its vendor: the admin asks this before it deletes that."""
+        own = reverse("admin:vendors_vendorversion_changelist")
+        is_here = request.path.startswith(own)
+        return not is_here and request.user.has_perm("vendors.delete_vendor")
+
+    def has_restore_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("vendors.change_vendor")
+
+    @admin.action(description="Restore the selected version", permissions=["restore"])
+    def restore(self, request: HttpRequest, queryset: QuerySet[VendorVersion]) -> None:
+        versions = list(queryset.select_related("vendor")[:2])
+        if len(versions) != 1:
+            self.message_user(request, "Select one version to restore.", messages.ERROR)
+            return
+        (version,) = versions
+        try:
+            version.vendor.restore(version)
+        except ValidationError as error:
+            said = " ".join(error.messages)
+            self.message_user(request, f"Nothing was changed: {said}", messages.ERROR)
+            return
+        pool.wake_waiting_on_commit(version.vendor_id)
+        self.message_user(request, f"{version} was restored.", messages.SUCCESS)
+
+
+def _person(request: HttpRequest) -> User:
+    assert isinstance(request.user, User)  # the admin lets nobody else in
+    return request.user
+
+
+def _shown_diff(diff: str) -> str:
+    return format_html("<pre>{}</pre>", diff) if diff else "Nothing"
 
 
 class VendorAccountForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -250,7 +338,7 @@ class VendorAccountAdmin(ShowsAccount, ModelAdmin):
     list_display = ["email", "vendor", "state", "today", "total", "last_used"]
     list_filter = ["is_blocked", "vendor"]
     search_fields = ["email", "vendor__name", "vendor__domain"]
-    actions = ["unblock"]
+    actions = ["test_log_in", "unblock"]
     compressed_fields = False
     fieldsets = [
         (None, {"fields": [("vendor", "email"), "new_password", "notes"]}),
@@ -283,6 +371,12 @@ class VendorAccountAdmin(ShowsAccount, ModelAdmin):
             pool.set_aside(obj, f"Set aside by {request.user}.")
         elif "is_blocked" in changed:
             pool.unblock(VendorAccount.objects.filter(pk=obj.pk))
+
+    @admin.action(description="Test the log-in of the selected accounts", permissions=["change"])
+    def test_log_in(self, request: HttpRequest, queryset: QuerySet[VendorAccount]) -> None:
+        for account in queryset.select_related("vendor"):
+            job = check.submit_account_test(account, by=_person(request))
+            self.message_user(request, link(job.get_absolute_url(), job), messages.SUCCESS)
 
     @admin.action(description="Unblock the selected accounts", permissions=["change"])
     def unblock(self, request: HttpRequest, queryset: QuerySet[VendorAccount]) -> None:

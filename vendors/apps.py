@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.utils.module_loading import autodiscover_modules
 
 
 class VendorsConfig(AppConfig):
@@ -6,4 +7,13 @@ class VendorsConfig(AppConfig):
     verbose_name = "Vendors"
 
     def ready(self) -> None:
-        from vendors import workflows  # noqa: F401  registers the workflow and its handlers
+        # They register themselves.
+        from vendors import (  # noqa: F401
+            check_workflow,
+            health_metrics,
+            health_sweep,
+            queue_archive,
+            workflows,
+        )
+
+        autodiscover_modules("erpnext.admin", "erpnext.sending")

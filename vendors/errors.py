@@ -1,5 +1,6 @@
 """What can be wrong with a request, a vendor or the pool. `code` is what the API answers."""
 
+import uuid
 from datetime import timedelta
 
 
@@ -13,6 +14,34 @@ class RequestRefused(VendorsError):
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(sentence)
         self.code = code
+
+
+class KeyReused(VendorsError):
+    """The caller has used this idempotency key for another request."""
+
+    code = "IDEMPOTENCY_KEY_REUSED"
+
+    def __init__(self, item_id: uuid.UUID) -> None:
+        super().__init__(
+            "This idempotency key (or erpnext_item_id) was sent before with another request, which "
+            f"is queue item {item_id}. Send that request again as it was, or send this one with an "
+            "Idempotency-Key header of its own."
+        )
+        self.item_id = item_id
+
+
+class NotPossible(VendorsError):
+    """A person asked for what cannot be done with an item as it stands; nothing changed."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class InvalidFilter(VendorsError):
+    """The filter would not say which items are meant; none was touched."""
+
+    code = "INVALID_FILTER"
 
 
 class NoAccountFree(VendorsError):

@@ -17,8 +17,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
-from django.db.models.fields.json import KT
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from accounts import audit
@@ -27,6 +26,8 @@ from jobs import flow
 from jobs.flow import Cause, Hold
 from jobs.models import Job, Status, Step
 from jobs.steps import make_ready
+from vendors import alerts
+from vendors.adding import bound_account_of, find_bound_account
 from vendors.errors import CartOutOfReach, NoAccountFree, NoUsableAccount
 from vendors.models import (
     VENDORS_DAY,
@@ -204,14 +205,6 @@ def _be(count: int) -> str:
 # ---- who waits for an account --------------------------------------------------------------------
 
 
-def find_bound_account(job_id: uuid.UUID) -> uuid.UUID | None:
-    """The account whose cart the item may be in already, as an attempt of the job was about to
-    press its add button: no other may add it before that cart was read."""
-    adds = Step.objects.filter(job=job_id, name=ADD, checkpoint__account__isnull=False)
-    bound = adds.values_list(KT("checkpoint__account"), flat=True).first()
-    return uuid.UUID(bound) if bound else None
-
-
 def wake_waiting_on_commit(vendor_id: Any) -> None:
     """To be called wherever an account of the vendor may become free, or more may be added."""
     transaction.on_commit(partial(wake_waiting, vendor_id))
@@ -242,13 +235,12 @@ def _jobs_that_wait(vendor: Vendor, accounts: Collection[str]) -> QuerySet[Any]:
     waits = Step.objects.filter(
         job=OuterRef("pk"), name__in=(RESERVE, ADD), status=Status.WAITING, limited_by=""
     )
-    adds = Step.objects.filter(job=OuterRef("pk"), name=ADD)
     jobs = Job.objects.filter(
         Exists(waits),
         queue_item__vendor=vendor,
         queue_item__status=QueueItem.Status.PENDING,
         held_account=None,  # who has an account waits for something else
-    ).annotate(bound=Subquery(adds.values_list(KT("checkpoint__account"))[:1]))
+    ).annotate(bound=bound_account_of(OuterRef("pk")))
     return jobs.filter(Q(bound=None) | Q(bound__in=accounts))
 
 
@@ -302,6 +294,7 @@ def set_aside(account: VendorAccount, reason: str) -> None:
             session_data=None,
         )
         audit.note(account, Act.SET_ASIDE, reason=reason)
+        alerts.open_for_block(account, reason)
 
 
 def unblock(accounts: QuerySet[VendorAccount]) -> int:

@@ -85,8 +85,8 @@ ADVICE = {
     "captcha": "Open the product at the shop and add it by hand, signed in as one of our accounts.",
     "manual_vendor": "Open the product at the shop and add it by hand.",
     "no_usable_account": "Unblock or add an account of this vendor, then send the request again.",
-    "cart_out_of_reach": "Sign in by hand as that account and look into its cart. If the item is "
-    "not there, unblock the account and run the job again, or send the request again.",
+    "cart_out_of_reach": "Sign in by hand as that account, look into its cart, and say in the "
+    "inbox whether the item is there. If it is not, another account adds it.",
     "account_blocked": "Sign in by hand to see what the shop wants, then unblock the account.",
     "wrong_credentials": "Correct the account's password here and unblock it.",
     "out_of_stock": "Order it elsewhere, or send the request again when the shop has it.",
@@ -96,6 +96,8 @@ ADVICE = {
     "address_refused": "Check the product's address. If the shop needs that host, allow it in the "
     "vendor's data.",
     "page_changed": "Correct the vendor's selectors by the screenshot, then send it again.",
+    "unknown_outcome": "Look into the account's cart at the shop, and say in the inbox whether the "
+    "item is there.",
     "cart_mismatch": "Look into the account's cart at the shop before sending the request again.",
 }
 ANY_FAILURE = "Look at the evidence below, and send the request again when the cause is gone."

@@ -1,12 +1,11 @@
 """The cart_add workflow: reserve an account, add to the cart in a browser, see it in the cart.
 
 `add_to_cart` is one step because "it is in the cart" is one fact: every attempt ends by reading the
-cart, and a second attempt begins by reading it.
+cart, and a second attempt begins by reading it. The add itself is an effect (`adding.py`).
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -27,6 +26,7 @@ from automation.shop import flow
 from automation.shop.request import AddIntent, AddResult, CartRequest, Credentials
 from automation.site import Site
 from jobs.context import StepContext
+from jobs.effects import UnknownOutcome
 from jobs.errors import Becomes, BusinessError, Stopped, TransientError
 from jobs.flow import register_names, register_waker
 from jobs.keys import set_key
@@ -42,7 +42,8 @@ from jobs.plans import (
     step_handler,
 )
 from jobs.why import register_reason
-from vendors import pool
+from vendors import alerts, pool
+from vendors.adding import Add, describe_done, effect_key, find_bound_account
 from vendors.cart_queue import CART_ADD, follow_job
 from vendors.errors import NoAccountFree, NoUsableAccount
 from vendors.models import QueueItem, Vendor, VendorAccount
@@ -56,7 +57,16 @@ def plan_cart_add(params: Mapping[str, Any]) -> Chain:
     keys = (f"vendor:{params['vendor']}",)
     return [
         [StepPlan(pool.RESERVE, "Reserve an account", "vendors.reserve_account", keys=keys)],
-        [StepPlan(pool.ADD, "Add to the cart", "vendors.add_to_cart", weight=9, keys=keys)],
+        [
+            StepPlan(
+                pool.ADD,
+                "Add to the cart",
+                "vendors.add_to_cart",
+                weight=9,
+                keys=keys,
+                effects=(effect_key(params["queue_item"]),),
+            )
+        ],
     ]
 
 
@@ -77,7 +87,7 @@ def _find_what_it_waits_for(step: Step) -> str | None:
     item = QueueItem.objects.select_related("vendor").filter(job=step.job_id).first()
     if item is None or VendorAccount.objects.filter(held_by=step.job_id).exists():
         return None
-    only = pool.find_bound_account(step.job_id)
+    only = find_bound_account(step.job_id)
     standings = pool.find_standings(item.vendor, only)
     return pool.describe_wait(item.vendor, standings, only) if standings else None
 
@@ -100,17 +110,24 @@ register_workflow(Workflow(CART_ADD, 1, plan_cart_add, follow_job, CartAddParams
 @step_handler("vendors.reserve_account", time_limit=timedelta(seconds=10))
 def reserve_account(context: StepContext) -> Outcome:
     item = _item(context)
-    account = _reserve(item, context)
+    add = Add(context.claim, item)
+    if done := _find_output(add):
+        return Done({"account": done["account"]})
+    account = _reserve(item, context, add)
     if isinstance(account, Postpone):
         return account
     set_key(context.claim, pool.ACCOUNT, str(account.pk), of=pool.ADD)
     return Done({"account": str(account.pk)})
 
 
-@step_handler("vendors.add_to_cart", time_limit=timedelta(seconds=120))
+# Version 1 kept what it was about to do in the step's checkpoint.
+@step_handler("vendors.add_to_cart", time_limit=timedelta(seconds=120), version=2)
 def add_to_cart(context: StepContext) -> Outcome:
     item = _item(context)
-    account = _reserve(item, context)
+    add = Add(context.claim, item)
+    if done := _find_output(add):
+        return Done(done)
+    account = _reserve(item, context, add)
     if isinstance(account, Postpone):
         return account
     if set_key(context.claim, pool.ACCOUNT, str(account.pk), of=pool.ADD):
@@ -128,17 +145,17 @@ def add_to_cart(context: StepContext) -> Outcome:
     credentials = Credentials(account.email, account.password)
     version = uuid4().hex
 
-    async def add(browser: BrowserSession) -> tuple[AddResult, Mapping[str, Any]]:
+    async def play(browser: BrowserSession) -> tuple[AddResult, Mapping[str, Any]]:
         async def checkpoint(intent: AddIntent | None) -> None:
-            await browser.call(_save_intent, context, account, intent)
+            await browser.call(add.commit, account, intent)
 
         result = await flow.add_to_cart(
             browser,
             site,
             credentials,
             request,
-            known_cart=session.known_cart if session else None,
-            intent=_saved_intent(context),
+            known_cart=session.known_cart if session and not add.was_tried else None,
+            intent=add.intent,
             checkpoint=checkpoint,
         )
         browser.version = version
@@ -146,7 +163,7 @@ def add_to_cart(context: StepContext) -> Outcome:
 
     try:
         result, storage_state = get_browser_host().run(
-            add,
+            play,
             _spec(site, account, session, credentials),
             timeout=context.time_limit,
             stop=context.stop,
@@ -154,18 +171,29 @@ def add_to_cart(context: StepContext) -> Outcome:
         )
     except errors.AutomationError as error:
         _keep_evidence(context, error)
-        if session and context.checkpoint is not None:
+        if session and add.was_tried:
             session.forget_cart(account)  # some of the add may be in it
-        return _decide_outcome(error, context, account)
+        return _decide_outcome(error, context, account, add)
+    # Before the add is settled: a later item of the account measures by the cart that is saved.
     SavedSession(storage_state, version, result.cart, timezone.now()).save(account)
-    return Done(
-        {
-            "account": str(account.pk),
-            "quantity": request.quantity,
-            "line": asdict(result.line),
-            "signed_in": result.signed_in,
-        }
+    output = describe_done(
+        str(account.pk), request.quantity, result.line, signed_in=result.signed_in
     )
+    add.confirm(output)
+    return Done(output)
+
+
+def _find_output(add: Add) -> dict[str, Any] | None:
+    """The add was confirmed, by an attempt or by a person: there is nothing left to do."""
+    output = add.find_output()
+    if output and pool.find_account(output["account"]) is None:
+        raise BusinessError(
+            "cart_out_of_reach",
+            "The item was added to the cart of an account that was deleted. Look into its cart by "
+            "hand before the item is asked for again.",
+            Becomes.MANUAL,
+        )
+    return output
 
 
 def _item(context: StepContext) -> QueueItem:
@@ -173,15 +201,16 @@ def _item(context: StepContext) -> QueueItem:
     return items.get(pk=context.job_params["queue_item"])
 
 
-def _reserve(item: QueueItem, context: StepContext) -> VendorAccount | Postpone:
-    only = pool.find_bound_account(context.job_id)
+def _reserve(item: QueueItem, context: StepContext, add: Add) -> VendorAccount | Postpone:
+    alerts.check_automation(item.vendor, bound=add.account_id)
     try:
-        return pool.reserve_account(item.vendor, context.job_id, only=only)
+        return pool.reserve_account(item.vendor, context.job_id, only=add.account_id)
     except NoAccountFree as error:
         # What it comes again for is not a start of the account that it had.
         set_key(context.claim, pool.ACCOUNT, None, of=pool.ADD)
         return Postpone(error.come_again_in, str(error))
     except NoUsableAccount as error:
+        add.leave_to_a_person(str(error))
         raise BusinessError(error.code, str(error), Becomes.MANUAL) from error
 
 
@@ -199,21 +228,8 @@ def _spec(
     )
 
 
-def _save_intent(context: StepContext, account: VendorAccount, intent: AddIntent | None) -> None:
-    """From now on the item may be in this account's cart, and no other may add it; None: it is in
-    no cart."""
-    context.save_checkpoint(
-        {"account": str(account.pk), "intent": intent.to_data()} if intent else {}
-    )
-
-
-def _saved_intent(context: StepContext) -> AddIntent | None:
-    """What a former attempt was about to do, with the account that this one has as well."""
-    return AddIntent.from_data(context.checkpoint["intent"]) if context.checkpoint else None
-
-
 def _decide_outcome(
-    error: errors.AutomationError, context: StepContext, account: VendorAccount
+    error: errors.AutomationError, context: StepContext, account: VendorAccount, add: Add
 ) -> Outcome:
     """What becomes of the item after the site, the network or the browser said no.
 
@@ -232,6 +248,11 @@ def _decide_outcome(
             pool.set_aside(account, sentence)
             set_key(context.claim, pool.ACCOUNT, None, of=pool.ADD)
             raise TransientError(error.code, sentence) from error
+        case errors.CartUnclear():
+            add.leave_to_a_person(sentence)
+            raise UnknownOutcome(
+                f"{sentence} Say in the inbox whether the item is there."
+            ) from error
         case errors.CaptchaSeen():
             raise BusinessError(error.code, sentence, Becomes.MANUAL) from error
         case errors.BusinessError():

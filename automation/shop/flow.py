@@ -16,6 +16,7 @@ from automation.errors import (
     AutomationError,
     BusinessError,
     CartMismatch,
+    CartUnclear,
     OptionUnavailable,
     OutOfStock,
     PageChanged,
@@ -67,8 +68,8 @@ async def add_to_cart(
     `known_cart` is what the cart held when this account was last verified, moments ago: it saves
     reading the cart first. `checkpoint` is awaited right before the first press and has to commit
     what it is given; a later attempt passes that as `intent`, and then begins by reading the cart.
-    It is awaited with None once the shop has refused the add and its cart does not show the product
-    at all: nothing of it happened, so that another account may try.
+    It is awaited with None once the cart shows that nothing of the add happened: before a later
+    attempt adds, or after the shop has refused it. Then another account may try.
     With a cart of the session, save the storage state after this: it is what holds the cart.
 
     Raises the errors of `automation.errors`. After a BusinessError raised past the checkpoint, the
@@ -112,6 +113,8 @@ class _Add:
             arrived = progress.growth
             if arrived:
                 cart = intent.cart_before  # all attempts together are measured from there
+            else:
+                await self._checkpoint(None)
         elif known_cart is None:
             cart = await self._read_cart()
         else:
@@ -309,13 +312,13 @@ class _Add:
 
 
 def decide_rest(intent: AddIntent, cart: Lines) -> Progress:
-    """How much of an earlier attempt's add has arrived. Raises CartMismatch if nobody can tell."""
+    """How much of an earlier attempt's add has arrived. Raises CartUnclear if nobody can tell."""
     progress = measure_after_absence(intent.product, intent, cart)
     if progress.now == 0:
         # Not there at all: not added, or gone with the cart (checked out, or a session's cart).
         return replace(progress, before=0)
     if progress.line is None or not 0 <= progress.growth <= intent.quantity:
-        raise CartMismatch(
+        raise CartUnclear(
             f"An earlier attempt to add {intent.quantity} may or may not have worked: the product "
             f"had {progress.before} in the cart before it. Check by hand. {describe_cart(cart)}"
         )

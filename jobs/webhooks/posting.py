@@ -133,8 +133,9 @@ class Poster:
         return await self._post_to(addresses[-1], url, message)
 
     async def _post_to(self, address: str, url: httpx.URL, message: Message) -> Answer:
+        method, headers = self._method_and_headers(message)
         request = self._client.build_request(
-            "POST",
+            method,
             url.copy_with(host=address),
             content=message.body.encode(),
             headers={
@@ -142,7 +143,7 @@ class Poster:
                 "Content-Type": "application/json",
                 "User-Agent": "Cartwright",
                 "Accept-Encoding": "identity",
-                **sign(message, datetime.now(UTC)),
+                **headers,
             },
             # What the certificate must be for.
             extensions={} if _is_address(url.host) else {"sni_hostname": url.raw_host.decode()},
@@ -152,6 +153,10 @@ class Poster:
             return await _read_answer(response)
         finally:
             await response.aclose()
+
+    def _method_and_headers(self, message: Message) -> tuple[str, dict[str, str]]:
+        """How the receiver is called, and how it knows us. Others than webhooks are called too."""
+        return "POST", sign(message, datetime.now(UTC))
 
 
 def sign(message: Message, now: datetime) -> dict[str, str]:

@@ -481,6 +481,7 @@ def test_tables_of_the_hot_path_are_not_compared_on_every_save():
         "jobs.InboundSource",
         "jobs.OtpRule",
         "jobs.WebhookEndpoint",
+        "vendors.ErpnextConnection",
         "vendors.Vendor",
         "vendors.VendorAccount",
     }

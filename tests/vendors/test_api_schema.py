@@ -18,10 +18,17 @@ from tests.vendors.conftest import client_with_key
 PATHS = {
     "/api/cart/add": {"post"},
     "/api/cart/status/{id}": {"get"},
+    "/api/cart/retry/{id}": {"post"},
+    "/api/cart/user/{user_id}": {"get"},
+    "/api/admin/queue": {"get"},
+    "/api/admin/queue/stats": {"get"},
+    "/api/admin/queue/{id}/cancel": {"post"},
+    "/api/admin/queue/manual/{id}/complete": {"post"},
+    "/api/admin/queue/manual/{id}/fail": {"post"},
     "/api/admin/vendors": {"get", "post"},
-    "/api/admin/vendors/{id}": {"put"},
+    "/api/admin/vendors/{id}": {"put", "delete"},
     "/api/admin/accounts": {"get", "post"},
-    "/api/admin/accounts/{id}": {"get"},
+    "/api/admin/accounts/{id}": {"get", "put", "delete"},
     "/api/jobs": {"get"},
     "/api/jobs/{id}": {"get"},
     "/api/jobs/{id}/events": {"get"},
@@ -34,7 +41,7 @@ WITHOUT_EXAMPLES: dict[str, str] = {}
 # A limit that nobody has set is answered too: its key may be any.
 ANY_KEY = {"/api/limits/{key}", "/api/limits/{key}/pause", "/api/limits/{key}/resume"}
 UNKNOWN = "0198c0de-7a11-7000-8000-000000000404"
-NONSENSE_QUERY = "limit=0&after=-1&page=0"
+NONSENSE_QUERY = "limit=0&after=-1&page=0&days=0"
 NONSENSE = {"nonsense": True, "events": [], "keep_old_hours": -1, "concurrency": -1}
 
 
@@ -66,7 +73,7 @@ def test_every_operation_has_examples_of_its_request_and_of_every_answer(documen
     assert lacking == []
     assert set(WITHOUT_EXAMPLES) <= set(operations)
     assert all(operation["summary"] for operation in operations.values())
-    assert all({"200", "201"} & set(each["responses"]) for each in operations.values())
+    assert all({"200", "201", "204"} & set(each["responses"]) for each in operations.values())
 
 
 @pytest.mark.django_db(transaction=True)
@@ -80,7 +87,8 @@ def test_every_operation_refuses_with_what_it_documents_and_documents_only_that(
 
     for name, operation in operations_of(document).items():
         method, path = name.split()
-        there, unknown = filled(path, known), f"{filled(path, {})}?source={UNKNOWN}"
+        there = filled(path, known)
+        unknown = f"{filled(path, {})}?source={UNKNOWN}&connection={UNKNOWN}"
         asked = example_of(operation)
         calls = [
             (nobody, there, asked),
@@ -94,6 +102,8 @@ def test_every_operation_refuses_with_what_it_documents_and_documents_only_that(
         ]
         refused = {status for status in answers if status.startswith("4")}
         documented = set(operation["responses"]) & {"400", "401", "403", "404", "429"}
+        if path.startswith("/api/cart/"):
+            documented.discard("429")  # after a hundred requests; test_api_queue.py makes them
         if refused != documented:
             wrong[name] = (answers, sorted(documented))
 
@@ -114,9 +124,9 @@ def parts_of(operation) -> dict:
 
 
 def names_something(path: str, operation) -> bool:
-    """Something that must be there, in the path or as a source of messages."""
+    """Something that must be there, in the path, as a source of messages or as a connection."""
     names = {parameter["name"] for parameter in operation.get("parameters", ())}
-    return ("{" in path and path not in ANY_KEY) or "source" in names
+    return ("{" in path and path not in ANY_KEY) or bool({"source", "connection"} & names)
 
 
 def takes_input(operation) -> bool:

@@ -15,6 +15,7 @@ from tests.vendors.shop import Shop, fail_once, shop
 from tests.vendors.test_account_limits import ONE, TWO, enqueue, key, state, step_of, why
 from tests.vendors.test_pool import holders, new_account, new_job
 from vendors import pool
+from vendors.adding import Add
 from vendors.models import QueueItem, VendorAccount
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -80,12 +81,12 @@ def test_item_that_runs_again_waits_for_the_account_whose_cart_it_may_be_in(
 def test_without_being_bound_to_it_the_item_would_be_in_two_carts(
     vendor, account, two, shop, monkeypatch
 ):
-    monkeypatch.setattr(pool, "find_bound_account", lambda job_id: None)
+    monkeypatch.setattr(Add, "account_id", None)
     item = failed_after_the_press(vendor, shop)
     rival_takes(vendor, account)
     rerun_job(item.job_id, by="alice")
-    # What a checkpoint of another account means to the attempt: nothing.
-    monkeypatch.setattr("vendors.workflows._saved_intent", lambda context: None)
+    # What was begun by another account means to the attempt: nothing.
+    monkeypatch.setattr(Add, "intent", None)
 
     run_all()
 

@@ -1,6 +1,6 @@
 """The OpenAPI side of the views: summaries, refusals, and the PRD's own examples."""
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 
 from accounts.api.schema import ADMINS_ONLY, UNAUTHENTICATED, refused, request, response
 from vendors.api.serializers import (
@@ -9,6 +9,7 @@ from vendors.api.serializers import (
     AccountSerializer,
     CartAddSerializer,
     CartStatusSerializer,
+    ChangedAccountSerializer,
     NewAccountSerializer,
     QueuedSerializer,
     VendorListSerializer,
@@ -32,12 +33,33 @@ NOT_FOUND = {
 }
 
 
+TOO_MANY = {
+    429: refused(
+        "More than 100 requests of one user to the cart operations in a minute. Retry-After says "
+        "when to come again.",
+        ("TOO_MANY_REQUESTS", "Request was throttled. Expected available in 12 seconds."),
+    )
+}
+
 cart_add = extend_schema(
     operation_id="add_to_cart",
     summary="Add a product to a vendor's cart",
     description="Queues the request and answers at once. The product is in the cart when the item "
-    "is `completed`; a vendor that cannot be automated answers `manual_required`.",
+    "is `completed`; a vendor that cannot be automated answers `manual_required`. A request that "
+    "is sent again with the same `Idempotency-Key`, or without one with the same "
+    "`product_data.erpnext_item_id`, answers with its queue item as it is now and queues nothing: "
+    "the header `Idempotent-Replayed` says so. A key is kept for as long as its item is in the "
+    "queue, 30 days after its end.",
     tags=["cart"],
+    parameters=[
+        OpenApiParameter(
+            "Idempotency-Key",
+            str,
+            OpenApiParameter.HEADER,
+            description="Of your own, such as a UUID, up to 255 characters. It goes before "
+            "erpnext_item_id, for an item that is bought more than once.",
+        )
+    ],
     request=CartAddSerializer,
     responses={
         200: QueuedSerializer,
@@ -54,7 +76,17 @@ cart_add = extend_schema(
                 "product_data.quantity must be a whole number from 1 to 1,000,000.",
             ),
         ),
+        409: refused(
+            "The key was used for something else; nothing was queued.",
+            (
+                "IDEMPOTENCY_KEY_REUSED",
+                "This idempotency key (or erpnext_item_id) was sent before with another request, "
+                f"which is queue item {ITEM}. Send that request again as it was, or send this one "
+                "with an Idempotency-Key header of its own.",
+            ),
+        ),
         **UNAUTHENTICATED,
+        **TOO_MANY,
     },
     examples=[
         request(
@@ -87,7 +119,7 @@ cart_status = extend_schema(
     operation_id="get_cart_status",
     summary="What became of a queue item",
     tags=["cart"],
-    responses={200: CartStatusSerializer, **UNAUTHENTICATED, **NOT_FOUND},
+    responses={200: CartStatusSerializer, **UNAUTHENTICATED, **NOT_FOUND, **TOO_MANY},
     examples=[
         response(
             {
@@ -271,4 +303,70 @@ get_account = extend_schema(
     tags=["admin"],
     responses={200: AccountSerializer, **ADMINS_ONLY, **NOT_FOUND},
     examples=[response(ACCOUNT_ROW)],
+)
+
+update_account = extend_schema(
+    operation_id="update_account",
+    summary="Change an account's email or password, set it aside or unblock it",
+    description="What is not sent stays as it is. Items that waited for an account go on when one "
+    "is unblocked.",
+    tags=["admin"],
+    request=ChangedAccountSerializer,
+    responses={
+        200: AccountSerializer,
+        400: refused(
+            "Nothing was stored.",
+            ("INVALID_REQUEST", "blocked is not known here; use email, password, is_blocked."),
+        ),
+        409: refused(
+            "Another account has this email.",
+            ("ACCOUNT_EXISTS", "This vendor has an account of this email."),
+        ),
+        **ADMINS_ONLY,
+        **NOT_FOUND,
+    },
+    examples=[
+        request({"email": "account@example.com", "password": "••••••••", "is_blocked": False}),
+        response(ACCOUNT_ROW),
+    ],
+)
+
+delete_account = extend_schema(
+    operation_id="delete_account",
+    summary="Delete an account",
+    description="Refused while it is at work, or when something was added to its cart.",
+    tags=["admin"],
+    responses={
+        204: OpenApiResponse(description="It is gone."),
+        409: refused(
+            "It is needed.",
+            (
+                "ACCOUNT_IN_USE",
+                "account@example.com is at work, or its cart holds what was added. Set is_blocked "
+                "to true to have nothing more added by it.",
+            ),
+        ),
+        **ADMINS_ONLY,
+        **NOT_FOUND,
+    },
+)
+
+delete_vendor = extend_schema(
+    operation_id="delete_vendor",
+    summary="Delete a vendor, with its accounts",
+    description="Refused while items of it are in the queue or in its accounts' carts.",
+    tags=["admin"],
+    responses={
+        204: OpenApiResponse(description="It is gone, and its accounts with it."),
+        409: refused(
+            "It is needed.",
+            (
+                "VENDOR_IN_USE",
+                "Items of Vendor Co are in the queue or in its accounts' carts. Set can_automate "
+                "to false to have nothing more added there.",
+            ),
+        ),
+        **ADMINS_ONLY,
+        **NOT_FOUND,
+    },
 )

@@ -13,10 +13,11 @@ from vendors.api.fields import (
     VendorField,
     WholeNumberField,
 )
-from vendors.models import QueueItem, Vendor, VendorAccount
+from vendors.models import ArchivedQueueItem, QueueItem, Vendor, VendorAccount
 
 LARGEST_QUANTITY = 1_000_000  # more is a slip of the hand, and soon more than the column holds
 LARGEST_PAGE = 100
+LARGEST_PRIORITY = 100
 
 
 class ProductDataSerializer(serializers.Serializer[Any]):
@@ -56,6 +57,12 @@ class CartAddSerializer(serializers.Serializer[Any]):
         max_length=500, required=False, allow_null=True, allow_blank=True
     )
     product_data = ProductDataSerializer(required=False, allow_null=True)
+    priority = WholeNumberField(
+        min_value=-LARGEST_PRIORITY,
+        max_value=LARGEST_PRIORITY,
+        default=0,
+        help_text="Higher goes first; of the same priority, first in is first out.",
+    )
 
 
 class QueuedSerializer(serializers.Serializer[Any]):
@@ -83,6 +90,15 @@ class CartStatusSerializer(serializers.ModelSerializer[QueueItem]):
             "completed_at",
             "error_message",
         ]
+        read_only_fields = fields
+
+
+class ArchivedStatusSerializer(serializers.ModelSerializer[ArchivedQueueItem]):
+    """The same of an item that is in the archive."""
+
+    class Meta:
+        model = ArchivedQueueItem
+        fields = CartStatusSerializer.Meta.fields
         read_only_fields = fields
 
 
@@ -186,6 +202,28 @@ class AccountSerializer(serializers.ModelSerializer[VendorAccount]):
             "created_at",
         ]
         read_only_fields = fields
+
+
+class ChangedAccountSerializer(serializers.ModelSerializer[VendorAccount]):
+    """What is not sent stays as it is: nobody can send a password back that is never given out."""
+
+    password = serializers.CharField(
+        write_only=True, required=False, max_length=1000, trim_whitespace=False
+    )
+
+    class Meta:
+        model = VendorAccount
+        fields = ["email", "password", "is_blocked"]
+        extra_kwargs: ClassVar[dict[str, Any]] = {"email": {"required": False}}
+        validators: list[Any] = []  # as for the vendor's domain
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, Mapping) and (unknown := set(data) - set(self.fields)):
+            known = ", ".join(self.fields)
+            raise serializers.ValidationError(
+                {name: f"{name} is not known here; use {known}." for name in sorted(unknown)}
+            )
+        return super().to_internal_value(data)
 
 
 class AccountQuerySerializer(serializers.Serializer[Any]):

@@ -1,12 +1,20 @@
 """Thin views: they read the request, call a verb and write the documents' JSON."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
+from django.db.models import ProtectedError, QuerySet, RestrictedError
+from django.http import Http404
 from drf_spectacular.utils import extend_schema_view
 from rest_framework import status
-from rest_framework.generics import CreateAPIView, RetrieveAPIView, UpdateAPIView
+from rest_framework.generics import (
+    CreateAPIView,
+    DestroyAPIView,
+    RetrieveAPIView,
+    UpdateAPIView,
+    get_object_or_404,
+)
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
@@ -19,19 +27,24 @@ from vendors.api import schema
 from vendors.api.serializers import (
     AccountQuerySerializer,
     AccountSerializer,
+    ArchivedStatusSerializer,
     CartAddSerializer,
     CartStatusSerializer,
+    ChangedAccountSerializer,
     NewAccountSerializer,
     VendorRowSerializer,
     VendorSerializer,
 )
-from vendors.errors import RequestRefused
-from vendors.models import QueueItem, Vendor, VendorAccount
+from vendors.api.throttle import CartThrottle
+from vendors.errors import KeyReused, RequestRefused
+from vendors.models import ArchivedQueueItem, QueueItem, Vendor, VendorAccount
 
 DOMAIN_TAKEN = "A vendor with this domain exists already."
 
 
 class CartAddView(APIView):
+    throttle_classes = [CartThrottle]
+
     @schema.cart_add
     def post(self, request: Request) -> Response:
         serializer = CartAddSerializer(data=request.data)
@@ -47,10 +60,29 @@ class CartAddView(APIView):
                     product_data=data.get("product_data") or {},
                     user_id=data["user_id"],
                     requested_by=request.user,
+                    priority=data["priority"],
+                    idempotency_key=find_idempotency_key(request, data),
                 )
             )
         except RequestRefused as error:
             raise Refusal(error.code, str(error)) from error
+        except KeyReused as error:
+            raise Refusal(error.code, str(error), status.HTTP_409_CONFLICT) from error
+        if item.is_replay:
+            return Response(
+                {
+                    "success": True,
+                    "queue_id": item.pk,
+                    "status": item.status,
+                    "message": "Item queued already by the same request; it was not queued again",
+                    "estimated_completion": (
+                        cart_queue.estimate_completion(item)
+                        if item.status in (QueueItem.Status.PENDING, QueueItem.Status.PROCESSING)
+                        else item.completed_at
+                    ),
+                },
+                headers={"Idempotent-Replayed": "true"},
+            )
         with_person = item.status == QueueItem.Status.MANUAL_REQUIRED
         return Response(
             {
@@ -67,10 +99,38 @@ class CartAddView(APIView):
 
 @extend_schema_view(get=schema.cart_status)
 class CartStatusView(RetrieveAPIView[QueueItem]):
+    throttle_classes = [CartThrottle]
     serializer_class = CartStatusSerializer
 
     def get_queryset(self) -> QuerySet[QueueItem]:
         return QueueItem.objects.visible_to(self.request.user).select_related("vendor")
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """After its time, an item's status is read from the archive."""
+        try:
+            return super().retrieve(request, *args, **kwargs)
+        except Http404:
+            archived = ArchivedQueueItem.objects.visible_to(request.user)
+            found = get_object_or_404(archived, pk=kwargs["pk"])
+            return Response(ArchivedStatusSerializer(found).data)
+
+
+MOST_KEY_CHARACTERS = 255
+
+
+def find_idempotency_key(request: Request, data: Mapping[str, Any]) -> str | None:
+    """The header's, as text or in the quotes of the IETF's draft, else the ERPNext item's."""
+    sent = request.headers.get("Idempotency-Key")
+    if sent is not None:
+        key = sent.strip().strip('"')
+        if not 0 < len(key) <= MOST_KEY_CHARACTERS:
+            raise Refusal(
+                "INVALID_IDEMPOTENCY_KEY",
+                f"Idempotency-Key must have 1 to {MOST_KEY_CHARACTERS} characters, such as a UUID.",
+            )
+        return f"key:{key}"
+    item = (data.get("product_data") or {}).get("erpnext_item_id")
+    return f"erpnext:{item}" if item else None
 
 
 class VendorsView(CreateAPIView[Vendor]):
@@ -91,11 +151,11 @@ class VendorsView(CreateAPIView[Vendor]):
         save_unique(serializer, "VENDOR_EXISTS", DOMAIN_TAKEN)
 
 
-class VendorView(UpdateAPIView[Vendor]):
+class VendorView(UpdateAPIView[Vendor], DestroyAPIView[Vendor]):
     permission_classes = [IsAdmin]
     serializer_class = VendorSerializer
     queryset = Vendor.objects.all()
-    http_method_names = ["put", "options"]
+    http_method_names = ["put", "delete", "options"]
 
     @schema.update_vendor
     def put(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -105,6 +165,18 @@ class VendorView(UpdateAPIView[Vendor]):
         save_unique(serializer, "VENDOR_EXISTS", DOMAIN_TAKEN)
         assert serializer.instance is not None
         pool.wake_waiting_on_commit(serializer.instance.pk)  # it may allow more items a day now
+
+    @schema.delete_vendor
+    def delete(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().delete(request, *args, **kwargs)
+
+    def perform_destroy(self, instance: Vendor) -> None:
+        delete_unused(
+            instance,
+            "VENDOR_IN_USE",
+            f"Items of {instance} are in the queue or in its accounts' carts. Set can_automate to "
+            "false to have nothing more added there.",
+        )
 
 
 class AccountsView(CreateAPIView[VendorAccount]):
@@ -138,12 +210,41 @@ class AccountsView(CreateAPIView[VendorAccount]):
 
 
 @extend_schema_view(get=schema.get_account)
-class AccountView(RetrieveAPIView[VendorAccount]):
+class AccountView(RetrieveAPIView[VendorAccount], DestroyAPIView[VendorAccount]):
     permission_classes = [IsAdmin]
     serializer_class = AccountSerializer
+    http_method_names = ["get", "put", "delete", "head", "options"]
 
     def get_queryset(self) -> QuerySet[VendorAccount]:
         return described_accounts()
+
+    @schema.update_account
+    def put(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        account = self.get_object()
+        serializer = ChangedAccountSerializer(account, data=request.data)
+        serializer.is_valid(raise_exception=True)
+        block = serializer.validated_data.pop("is_blocked", account.is_blocked)
+        with transaction.atomic():
+            save_unique(serializer, "ACCOUNT_EXISTS", "This vendor has an account of this email.")
+            if block and not account.is_blocked:
+                pool.set_aside(account, f"Set aside by {request.user}.")
+            elif account.is_blocked and not block:
+                pool.unblock(VendorAccount.objects.filter(pk=account.pk))
+        return Response(AccountSerializer(self.get_object()).data)
+
+    @schema.delete_account
+    def delete(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().delete(request, *args, **kwargs)
+
+    def perform_destroy(self, instance: VendorAccount) -> None:
+        free = VendorAccount.objects.filter(pk=instance.pk).free()
+        delete_unused(
+            instance,
+            "ACCOUNT_IN_USE",
+            f"{instance} is at work, or its cart holds what was added. Set is_blocked to true to "
+            "have nothing more added by it.",
+            possible=free.exists(),
+        )
 
 
 def described_accounts() -> QuerySet[VendorAccount]:
@@ -158,3 +259,17 @@ def save_unique(serializer: BaseSerializer[Any], code: str, sentence: str) -> No
             serializer.save()
     except IntegrityError as error:
         raise Refusal(code, sentence, status.HTTP_409_CONFLICT) from error
+
+
+def delete_unused(
+    row: Vendor | VendorAccount, code: str, sentence: str, *, possible: bool = True
+) -> None:
+    """What still refers to it decides, and the database knows."""
+    refused = Refusal(code, sentence, status.HTTP_409_CONFLICT)
+    if not possible:
+        raise refused
+    try:
+        with transaction.atomic():
+            row.delete()
+    except (ProtectedError, RestrictedError) as error:
+        raise refused from error

@@ -7,17 +7,26 @@ from vendors.models.accounts import (
     VendorAccountQuerySet,
     vendors_today,
 )
+from vendors.models.alerts import Alert
 from vendors.models.cart import CartItem, QueueItem
+from vendors.models.erpnext import ErpnextConnection, ErpnextLine
+from vendors.models.queue import ArchivedQueueItem
 from vendors.models.registry import Vendor, VendorQuerySet
+from vendors.models.versions import VendorVersion
 
 __all__ = [
     "VENDORS_DAY",
     "AccountUsage",
+    "Alert",
+    "ArchivedQueueItem",
     "CartItem",
+    "ErpnextConnection",
+    "ErpnextLine",
     "QueueItem",
     "Vendor",
     "VendorAccount",
     "VendorAccountQuerySet",
     "VendorQuerySet",
+    "VendorVersion",
     "vendors_today",
 ]

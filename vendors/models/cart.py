@@ -13,6 +13,7 @@ from uuid_utils.compat import uuid7
 from jobs.models import Job
 from vendors.models.accounts import VendorAccount
 from vendors.models.registry import Vendor
+from vendors.models.telling import TELL_ERPNEXT
 
 
 class QueueItemQuerySet(models.QuerySet["QueueItem"]):
@@ -45,6 +46,10 @@ class QueueItem(models.Model):
     max_attempts = models.PositiveIntegerField(default=3)
     error_message = models.TextField(null=True, blank=True)  # noqa: DJ001
     error_code = models.CharField(max_length=50, blank=True)
+    priority = models.SmallIntegerField(default=0, db_default=0, help_text="Higher goes first.")
+    # What a caller who asks twice sends twice, and a hash of what was asked with it.
+    idempotency_key = models.CharField(max_length=300, null=True, editable=False)  # noqa: DJ001
+    request_hash = models.CharField(max_length=64, blank=True, db_default="", editable=False)
     # Null for what never was automated: it went straight to a person.
     job = models.OneToOneField(
         Job, null=True, blank=True, on_delete=models.SET_NULL, related_name="queue_item"
@@ -58,6 +63,8 @@ class QueueItem(models.Model):
 
     objects = QueueItemQuerySet.as_manager()
 
+    is_replay = False  # on what was queued before by the same idempotency key
+
     class Meta:
         db_table = "cart_queue"
         ordering = ["-id"]
@@ -65,7 +72,29 @@ class QueueItem(models.Model):
             models.Index(fields=["status", "id"], name="idx_cart_queue_status"),
             models.Index(fields=["vendor", "status", "id"], name="idx_cart_queue_vendor"),
             models.Index(fields=["user_id", "id"], name="idx_cart_queue_user"),
+            models.Index(fields=["vendor", "id"], name="idx_cart_queue_vendor_id"),
+            # A range of dates, of whatever status and vendor, is read from this alone.
+            models.Index(
+                fields=["created_at", "id"],
+                include=["status", "vendor"],
+                name="idx_cart_queue_created",
+            ),
+            # What the figures read: what came of items, by when it did. It has all they need.
+            models.Index(
+                fields=["updated_at"],
+                include=["vendor", "status", "error_code", "created_at", "completed_at"],
+                condition=models.Q(status__in=["completed", "failed", "manual_required"]),
+                name="idx_cart_queue_outcome",
+            ),
         ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["created_by", "idempotency_key"],
+                condition=models.Q(idempotency_key__isnull=False),
+                name="cart_queue_idempotency_key",
+            )
+        ]
+        triggers = [TELL_ERPNEXT]
 
     def __str__(self) -> str:
         return self.product_name or self.product_url
@@ -83,8 +112,9 @@ class CartItem(models.Model):
     vendor_account = models.ForeignKey(
         VendorAccount, on_delete=models.PROTECT, related_name="cart_items"
     )
+    # Null once the item is in the archive: what was added is kept for reports.
     queue_item = models.OneToOneField(
-        QueueItem, on_delete=models.PROTECT, related_name="cart_item", editable=False
+        QueueItem, null=True, on_delete=models.SET_NULL, related_name="cart_item", editable=False
     )
     product_url = models.CharField(max_length=1000)
     product_name = models.CharField(max_length=500, null=True, blank=True)  # noqa: DJ001
@@ -94,7 +124,7 @@ class CartItem(models.Model):
     class Meta:
         db_table = "user_cart_items"
         ordering = ["-added_at"]
-        indexes = [models.Index(fields=["user_id"], name="idx_user_cart_items_user")]
+        indexes = [models.Index(fields=["user_id", "id"], name="idx_user_cart_items_user")]
 
     def __str__(self) -> str:
         return f"{self.quantity} × {self.product_name or self.product_url}"

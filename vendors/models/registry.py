@@ -7,13 +7,14 @@ from typing import Any
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from uuid_utils.compat import uuid7
 
 from accounts.audit import Audited
 from automation.site import Site, site_problems
+from vendors.models.versions import VendorVersion, keep_version
 
 
 class VendorQuerySet(models.QuerySet["Vendor"]):
@@ -89,6 +90,35 @@ class Vendor(Audited):
         "allow_private_network",
         "allowed_domains",
     )
+
+    # What a version keeps: all that a person sets.
+    VERSIONED_FIELDS = (
+        *SITE_FIELDS,
+        "is_prioritized",
+        "requires_captcha",
+        "can_automate",
+        "rate_limit_daily",
+    )
+
+    def save(self, *args: Any, **options: Any) -> None:
+        wanted = options.get("update_fields")
+        if wanted is not None and not set(wanted) & set(self.VERSIONED_FIELDS):
+            super().save(*args, **options)
+            return
+        with transaction.atomic(savepoint=False):
+            super().save(*args, **options)
+            keep_version(self)
+
+    def versioned_data(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.VERSIONED_FIELDS}
+
+    def restore(self, version: VendorVersion) -> None:
+        """Saves the version's data once more. Raises ValidationError for what is refused by now;
+        fields that came after the version stay as they are."""
+        for name in set(self.VERSIONED_FIELDS) & version.data.keys():
+            setattr(self, name, version.data[name])
+        self.full_clean()
+        self.save()
 
     def site_data(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.SITE_FIELDS}

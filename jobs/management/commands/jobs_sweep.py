@@ -11,6 +11,7 @@ from django.db import OperationalError, close_old_connections
 from kombu.exceptions import OperationalError as BrokerError
 
 from jobs.archive import DailyArchive
+from jobs.duties import BackgroundDuties
 from jobs.models import Process
 from jobs.processes import Heart
 from jobs.sweep import Swept, age_steps, seconds_until_due, sweep
@@ -38,6 +39,7 @@ class Command(BaseCommand):
             return
         log.info("scheduler_started")
         webhooks = BackgroundSender(allow_private=settings.WEBHOOKS_ALLOW_PRIVATE)
+        duties = BackgroundDuties()
         signal.signal(signal.SIGTERM, lambda *_: sys.exit())
         heart, archive = Heart(Process.Kind.SCHEDULER), DailyArchive()
         next_ageing = time.monotonic()
@@ -49,6 +51,7 @@ class Command(BaseCommand):
                 time.sleep(min(_sweep_and_pause(is_ageing), _archive_and_pause(archive)))
         finally:
             webhooks.stop()
+            duties.stop()
             heart.end()
 
     def run_from_argv(self, argv: list[str]) -> None:
