@@ -28,7 +28,7 @@ from django.utils import timezone  # noqa: E402
 from rest_framework.test import APIClient  # noqa: E402
 
 from accounts.models import User  # noqa: E402
-from jobs import (  # noqa: E402  # noqa: E402
+from jobs import (  # noqa: E402
     archive,
     bulk,
     control,
@@ -51,11 +51,13 @@ from jobs.processes import Heart  # noqa: E402
 from jobs.runner import runner  # noqa: E402
 from jobs.webhooks import deliveries, endpoints, notices, outbox  # noqa: E402
 from tests.jobs import workflows  # noqa: E402
+from tests.waiting import wait_until  # noqa: E402
 
 forks = get_context("forkserver")
 forks.set_forkserver_preload([__name__])
 
 Moment = Literal["before", "after"]
+VICTIM = "victim"
 
 # What tells a statement that writes from one that reads or locks.
 WRITES = re.compile(r"\b(INSERT INTO|DELETE FROM|UPDATE \"?[a-z]+_)")
@@ -218,8 +220,19 @@ def crash(moment: Moment, verb: str, *args: Any, nth: int = 1, **kwargs: Any) ->
     tell.close()
     process.join(30)
     assert process.exitcode == -signal.SIGKILL, f"{verb} ended with {process.exitcode}"
+    wait_until(lambda: not count_victims())  # the server frees its locks when it notices
     with told:
         return str(told.recv())
+
+
+def count_victims() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
+            " AND datname = current_database()",
+            [VICTIM],
+        )
+        return int(cursor.fetchone()[0])
 
 
 def _crash(
@@ -227,6 +240,8 @@ def _crash(
 ) -> None:
     connection.settings_dict["NAME"] = database
     connection.ensure_connection()  # now: Django asks the server things when it connects
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('application_name', %s, false)", [VICTIM])
     live.messenger.post = lambda **hints: None  # type: ignore[method-assign]  # as if it was lost
     live.send_wakes = lambda queue, calls: None  # the same
     live.count_waiting_calls = lambda queue: 0
