@@ -21,6 +21,92 @@ BATCH = 200
 MOST_NAMED = 20  # of those that were skipped; the rest is a number
 
 
+# ---- any rows -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Skipped:
+    id: uuid.UUID
+    title: str
+    sentence: str
+
+
+@dataclass
+class Applied:
+    """What became of it. `last`: the row it came to; None once there is none left."""
+
+    done: int = 0
+    skipped: int = 0
+    examples: list[Skipped] = field(default_factory=list)
+    last: uuid.UUID | None = None
+
+    def skip(self, pk: uuid.UUID, title: str, sentence: str) -> None:
+        self.skipped += 1
+        if len(self.examples) < MOST_NAMED:
+            self.examples.append(Skipped(pk, title, sentence))
+
+
+def apply_each(
+    rows: QuerySet[Any],
+    verb: Callable[[uuid.UUID], object],
+    *,
+    title: str,
+    gone: str,
+    after: uuid.UUID | None = None,
+    most: int | None = None,
+) -> Applied:
+    """Does it to each of the rows by its id, oldest first: those after `after`, at most `most`.
+
+    What cannot be done with one (NotPossible), which may have changed since it was looked up, is
+    skipped and said. Rows that come meanwhile are left alone. Safe to repeat. `title` is the column
+    that names a row, `gone` what is said of one that is not there any more.
+    """
+    applied = Applied()
+    for pk, name in _one_by_one(rows, title, after):
+        if applied.done + applied.skipped == most:
+            return applied
+        applied.last = pk
+        try:
+            verb(pk)
+            applied.done += 1
+        except rows.model.DoesNotExist:
+            applied.skip(pk, name, gone)
+        except NotPossible as error:
+            applied.skip(pk, name, str(error))
+    applied.last = None
+    return applied
+
+
+def _one_by_one(
+    rows: QuerySet[Any], title: str, after: uuid.UUID | None
+) -> Iterator[tuple[uuid.UUID, str]]:
+    """Each once, though it may fit the filter again as soon as it was dealt with."""
+    newest = rows.order_by("-pk").values_list("pk", flat=True).first()
+    while newest is not None:
+        page = rows.filter(pk__lte=newest).order_by("pk")
+        if after:
+            page = page.filter(pk__gt=after)
+        batch = list(page.values_list("pk", title)[:BATCH])
+        yield from batch
+        if len(batch) < BATCH:
+            return
+        after = batch[-1][0]
+
+
+def check_status(
+    action: str, named: Collection[str], possible: Collection[str], *, noun: str
+) -> None:
+    """Raises InvalidFilter for a status whose rows the action is not for."""
+    if wrong := set(named) - set(possible):
+        raise InvalidFilter(
+            f"{noun.capitalize()}s that are {', '.join(sorted(wrong))} cannot be named here: "
+            f"{action} is for {noun}s that are {', '.join(sorted(possible))}."
+        )
+
+
+# ---- jobs ---------------------------------------------------------------------------------------
+
+
 class Action(StrEnum):
     CANCEL = "cancel"
     RERUN = "rerun"
@@ -61,12 +147,7 @@ class JobFilter:
         """The jobs among `visible` that the action is for. Raises InvalidFilter."""
         if self.is_empty:
             raise InvalidFilter("Say which jobs: an empty filter means none.")
-        if wrong := set(self.status) - POSSIBLE[action]:
-            able = ", ".join(sorted(POSSIBLE[action]))
-            raise InvalidFilter(
-                f"Jobs that are {', '.join(sorted(wrong))} cannot be named here: "
-                f"{action} is for jobs that are {able}."
-            )
+        check_status(action, self.status, POSSIBLE[action], noun="job")
         jobs = visible.filter(status__in=self.status or MEANT[action])
         conditions: dict[str, Any] = {
             "pk__in": self.ids,
@@ -79,23 +160,6 @@ class JobFilter:
         return jobs.filter(**{name: value for name, value in conditions.items() if value})
 
 
-@dataclass(frozen=True)
-class Skipped:
-    job_id: uuid.UUID
-    title: str
-    sentence: str
-
-
-@dataclass
-class Applied:
-    """What became of it. `last`: the job it came to; None once there is none left."""
-
-    done: int = 0
-    skipped: int = 0
-    examples: list[Skipped] = field(default_factory=list)
-    last: uuid.UUID | None = None
-
-
 def apply(
     action: Action,
     jobs: QuerySet[Job],
@@ -106,26 +170,11 @@ def apply(
     after: uuid.UUID | None = None,
     most: int | None = None,
 ) -> Applied:
-    """Does it to each of the `jobs`, oldest first, from the one after `after` and to `most`.
-
-    What cannot be done with a job, which may have changed since it was looked up, is skipped and
-    said. Jobs that come meanwhile are left alone. Safe to repeat.
-    """
-    applied = Applied()
+    """As `apply_each`."""
     verb = _verb(action, by, reason, from_step)
-    for job_id, title in _one_by_one(jobs, after):
-        if applied.done + applied.skipped == most:
-            return applied
-        applied.last = job_id
-        try:
-            verb(job_id)
-            applied.done += 1
-        except Job.DoesNotExist:
-            _skip(applied, job_id, title, "It has been deleted.")
-        except NotPossible as error:
-            _skip(applied, job_id, title, str(error))
-    applied.last = None
-    return applied
+    return apply_each(
+        jobs, verb, title="title", gone="It has been deleted.", after=after, most=most
+    )
 
 
 def _verb(
@@ -138,22 +187,3 @@ def _verb(
             return lambda job_id: control.rerun_job(job_id, from_step, by=by)
         case Action.RESUME:
             return lambda job_id: control.resume_job(job_id, by=by)
-
-
-def _one_by_one(jobs: QuerySet[Job], after: uuid.UUID | None) -> Iterator[tuple[uuid.UUID, str]]:
-    """Each job once, though it may fit the filter again as soon as it was dealt with."""
-    newest = jobs.order_by("-pk").values_list("pk", flat=True).first()
-    while newest is not None:
-        rows = jobs.filter(pk__lte=newest).order_by("pk")
-        page = rows.filter(pk__gt=after) if after else rows
-        batch = list(page.values_list("pk", "title")[:BATCH])
-        yield from batch
-        if len(batch) < BATCH:
-            return
-        after = batch[-1][0]
-
-
-def _skip(applied: Applied, job_id: uuid.UUID, title: str, sentence: str) -> None:
-    applied.skipped += 1
-    if len(applied.examples) < MOST_NAMED:
-        applied.examples.append(Skipped(job_id, title, sentence))

@@ -30,20 +30,6 @@ class KeyReused(VendorsError):
         self.item_id = item_id
 
 
-class NotPossible(VendorsError):
-    """A person asked for what cannot be done with an item as it stands; nothing changed."""
-
-    def __init__(self, code: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.code = code
-
-
-class InvalidFilter(VendorsError):
-    """The filter would not say which items are meant; none was touched."""
-
-    code = "INVALID_FILTER"
-
-
 class NoAccountFree(VendorsError):
     """Every usable account is busy or has used up its day; one will be free again."""
 

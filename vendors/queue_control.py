@@ -16,10 +16,10 @@ from django.db.models.functions import Now
 from accounts import audit
 from accounts.audit import Act
 from jobs import control, errors, live
+from jobs.errors import NotPossible
 from jobs.models import Job, Status
 from vendors.adding import find_bound_account
 from vendors.cart_queue import FAILED_BY_PERSON, ROUTED, submit_job_of
-from vendors.errors import NotPossible
 from vendors.models import QueueItem, VendorAccount
 
 PENDING, PROCESSING = QueueItem.Status.PENDING, QueueItem.Status.PROCESSING

@@ -83,7 +83,7 @@ def describe(applied: bulk.Applied) -> dict[str, Any]:
         "done": applied.done,
         "skipped": applied.skipped,
         "skipped_first": [
-            {"id": skipped.job_id, "title": skipped.title, "reason": skipped.sentence}
+            {"id": skipped.id, "title": skipped.title, "reason": skipped.sentence}
             for skipped in applied.examples
         ],
         "next": applied.last,

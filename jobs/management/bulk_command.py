@@ -1,12 +1,14 @@
-"""What jobs_cancel, jobs_retry and jobs_resume share: which jobs, how many, are you sure.
+"""What commands share that do something to many rows: which ones, how many, are you sure.
 
-Exit codes: 0 all done (or nothing to do), 1 a mistake in what was asked, 3 some jobs were skipped.
+Exit codes: 0 all done (or nothing to do), 1 a mistake in what was asked, 3 some were skipped.
 """
 
 import getpass
 import json
 import uuid
+from abc import ABC, abstractmethod
 from argparse import ArgumentTypeError
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -16,7 +18,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
 from jobs import bulk
-from jobs.bulk import Action, JobFilter
+from jobs.bulk import Action, Applied, JobFilter
 from jobs.errors import InvalidFilter
 from jobs.models import Job, Status
 
@@ -24,29 +26,130 @@ SOME_SKIPPED = 3
 SHOWN = 5
 
 
-class BulkCommand(BaseCommand):
-    """A subclass says what is done, and how that is said: "Cancel 3 jobs?", "3 jobs cancelled"."""
+class BulkCommand(BaseCommand, ABC):
+    """Whose rows and which action, a subclass says; and how that is said: "Cancel 3 jobs?",
+    "3 jobs cancelled"."""
 
-    action: ClassVar[Action]
+    action: ClassVar[Any]
     imperative: ClassVar[str]
     participle: ClassVar[str]
+    noun: ClassVar[str]  # and the name of the argument that takes ids
+    possible: ClassVar[Mapping[Any, Collection[str]]]  # statuses, by action
+    meant: ClassVar[Mapping[Any, Collection[str]]]
+    where_ids_are: ClassVar[str]  # for who has given an unknown one
+    filters: ClassVar[str]  # the options, in words
+
+    @abstractmethod
+    def add_filters(self, parser: CommandParser) -> None:
+        """Options that no other rows have."""
+
+    @abstractmethod
+    def make_filter(self, options: dict[str, Any]) -> Any:
+        """Something with `is_empty`."""
+
+    @abstractmethod
+    def find(self, wanted: Any) -> QuerySet[Any]:
+        """The rows that the filter means. Raises InvalidFilter."""
+
+    @abstractmethod
+    def find_named(self, ids: Collection[uuid.UUID]) -> QuerySet[Any]: ...
+
+    @abstractmethod
+    def describe(self, row: Any) -> str: ...
+
+    @abstractmethod
+    def apply(self, rows: QuerySet[Any], by: str, options: dict[str, Any]) -> Applied: ...
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("job", nargs="*", type=uuid.UUID, help="The id of a job; any number.")
-        parser.add_argument("--workflow", default="", help="Jobs of this workflow.")
+        parser.add_argument(
+            self.noun, nargs="*", type=uuid.UUID, help=f"The id of a {self.noun}; any number."
+        )
         parser.add_argument(
             "--status",
             action="append",
             default=[],
-            choices=sorted(bulk.POSSIBLE[self.action]),
-            help="Jobs of this status; may be given several times. "
-            f"Without it: {', '.join(sorted(bulk.MEANT[self.action]))}.",
+            choices=sorted(self.possible[self.action]),
+            help=f"Of this status; may be given several times. "
+            f"Without it: {', '.join(sorted(self.meant[self.action]))}.",
         )
-        parser.add_argument("--error-code", default="", help="Jobs that ended with this error.")
+        parser.add_argument("--error-code", default="", help="Those that ended with this error.")
         parser.add_argument(
             "--created-after", type=moment, metavar="TIME", help="2026-11-21 or 2026-11-21T09:30Z."
         )
         parser.add_argument("--created-before", type=moment, metavar="TIME")
+        self.add_filters(parser)
+        parser.add_argument(
+            "--dry-run", action="store_true", help="Only say how many and which come first."
+        )
+        parser.add_argument("--yes", action="store_true", help="Do not ask.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        rows = self._find(options)
+        count = rows.count()
+        self._list(rows, count)
+        if count == 0 or options["dry_run"]:
+            return
+        if not (options["yes"] or options[self.noun]):
+            self._ask(count)
+        applied = self.apply(rows, f"{getpass.getuser()} on the command line", options)
+        self.stdout.write(f"{self._counted(applied.done)} {self.participle}.")
+        if not applied.skipped:
+            return
+        for skipped in applied.examples:
+            self.stderr.write(f"{skipped.id}: {skipped.sentence}")
+        raise CommandError(f"{self._counted(applied.skipped)} skipped.", returncode=SOME_SKIPPED)
+
+    def _find(self, options: dict[str, Any]) -> QuerySet[Any]:
+        wanted = self.make_filter(options)
+        if ids := options[self.noun]:
+            if not wanted.is_empty:
+                raise CommandError(f"Name {self.noun}s by their ids or by a filter, not by both.")
+            return self._named(ids)
+        try:
+            return self.find(wanted)
+        except InvalidFilter as error:
+            raise CommandError(
+                f"{error} Name {self.noun}s by their ids, or use {self.filters}."
+            ) from error
+
+    def _named(self, ids: Collection[uuid.UUID]) -> QuerySet[Any]:
+        """Whatever they are: what cannot be done with them is said."""
+        rows = self.find_named(ids)
+        if unknown := set(ids) - set(rows.values_list("pk", flat=True)):
+            raise CommandError(
+                f"No {self.noun} has the id {', '.join(map(str, sorted(unknown)))}. "
+                f"{self.where_ids_are}"
+            )
+        return rows
+
+    def _list(self, rows: QuerySet[Any], count: int) -> None:
+        self.stdout.write(f"{self.imperative}: {self._counted(count)}.")
+        for row in rows.order_by("pk")[:SHOWN]:
+            self.stdout.write(f"  {row.pk}  {row.get_status_display()}  {self.describe(row)}")
+        if count > SHOWN:
+            self.stdout.write(f"  and {count - SHOWN:,} more")
+
+    def _ask(self, count: int) -> None:
+        try:
+            answer = input(f"{self.imperative} {self._counted(count)}? [y/N] ")
+        except EOFError:
+            raise CommandError("Nobody to ask; add --yes. Nothing was changed.") from None
+        if answer.strip().lower() not in ("y", "yes"):
+            raise CommandError("Nothing was changed.")
+
+    def _counted(self, count: int) -> str:
+        return f"1 {self.noun}" if count == 1 else f"{count:,} {self.noun}s"
+
+
+class JobsCommand(BulkCommand):
+    action: ClassVar[Action]
+    noun = "job"
+    possible, meant = bulk.POSSIBLE, bulk.MEANT
+    where_ids_are = "A job's page has it in its address; what is archived can only be looked at."
+    filters = "--workflow, --status, --error-code, --created-after, --created-before or --param"
+
+    def add_filters(self, parser: CommandParser) -> None:
+        parser.add_argument("--workflow", default="", help="Jobs of this workflow.")
         parser.add_argument(
             "--param",
             action="append",
@@ -55,35 +158,9 @@ class BulkCommand(BaseCommand):
             metavar="NAME=VALUE",
             help="Jobs whose parameters have this, such as vendor=ID; may be given several times.",
         )
-        parser.add_argument(
-            "--dry-run", action="store_true", help="Only say how many and which come first."
-        )
-        parser.add_argument("--yes", action="store_true", help="Do not ask.")
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        jobs = self._find(options)
-        count = jobs.count()
-        self._list(jobs, count)
-        if count == 0 or options["dry_run"]:
-            return
-        if not (options["yes"] or options["job"]):
-            self._ask(count)
-        applied = bulk.apply(
-            self.action,
-            jobs,
-            by=f"{getpass.getuser()} on the command line",
-            reason=options.get("reason") or "",
-            from_step=options.get("from_step"),
-        )
-        self.stdout.write(f"{counted(applied.done)} {self.participle}.")
-        if not applied.skipped:
-            return
-        for skipped in applied.examples:
-            self.stderr.write(f"{skipped.job_id}: {skipped.sentence}")
-        raise CommandError(f"{counted(applied.skipped)} skipped.", returncode=SOME_SKIPPED)
-
-    def _find(self, options: dict[str, Any]) -> QuerySet[Job]:
-        job_filter = JobFilter(
+    def make_filter(self, options: dict[str, Any]) -> JobFilter:
+        return JobFilter(
             workflow=options["workflow"],
             status=[Status(status) for status in options["status"]],
             error_code=options["error_code"],
@@ -91,46 +168,21 @@ class BulkCommand(BaseCommand):
             created_before=options["created_before"],
             params=dict(options["param"]),
         )
-        if options["job"]:
-            if not job_filter.is_empty:
-                raise CommandError("Name jobs by their ids or by a filter, not by both.")
-            return self._named(options["job"])
-        try:
-            return job_filter.jobs(self.action, Job.objects.all())
-        except InvalidFilter as error:
-            raise CommandError(
-                f"{error} Name jobs by their ids, or use --workflow, --status, --error-code, "
-                "--created-after, --created-before or --param."
-            ) from error
 
-    def _named(self, ids: list[uuid.UUID]) -> QuerySet[Job]:
-        """Whatever they are: what cannot be done with them is said."""
-        jobs = Job.objects.filter(pk__in=ids)
-        if unknown := set(ids) - set(jobs.values_list("pk", flat=True)):
-            raise CommandError(
-                f"No job has the id {', '.join(map(str, sorted(unknown)))}. A job's page has it in "
-                "its address; what is archived can only be looked at."
-            )
-        return jobs
+    def find(self, wanted: JobFilter) -> QuerySet[Job]:
+        return wanted.jobs(self.action, Job.objects.all())
 
-    def _list(self, jobs: QuerySet[Job], count: int) -> None:
-        self.stdout.write(f"{self.imperative}: {counted(count)}.")
-        for job in jobs.order_by("pk")[:SHOWN]:
-            self.stdout.write(f"  {job.pk}  {job.get_status_display()}  {job.workflow}  {job}")
-        if count > SHOWN:
-            self.stdout.write(f"  and {count - SHOWN:,} more")
+    def find_named(self, ids: Collection[uuid.UUID]) -> QuerySet[Job]:
+        return Job.objects.filter(pk__in=ids)
 
-    def _ask(self, count: int) -> None:
-        try:
-            answer = input(f"{self.imperative} {counted(count)}? [y/N] ")
-        except EOFError:
-            raise CommandError("Nobody to ask; add --yes. Nothing was changed.") from None
-        if answer.strip().lower() not in ("y", "yes"):
-            raise CommandError("Nothing was changed.")
+    def describe(self, row: Job) -> str:
+        return f"{row.workflow}  {row}"
 
-
-def counted(count: int) -> str:
-    return "1 job" if count == 1 else f"{count:,} jobs"
+    def apply(self, rows: QuerySet[Job], by: str, options: dict[str, Any]) -> Applied:
+        reason = options.get("reason") or ""
+        return bulk.apply(
+            self.action, rows, by=by, reason=reason, from_step=options.get("from_step")
+        )
 
 
 def moment(text: str) -> datetime:

@@ -161,7 +161,7 @@ def test_job_that_changed_meanwhile_is_skipped_and_said(monkeypatch):
     applied = apply(Action.CANCEL, jobs, by="alice")
 
     assert (applied.done, applied.skipped) == (0, 2)
-    assert [skipped.job_id for skipped in applied.examples] == [first.pk, second.pk]
+    assert [skipped.id for skipped in applied.examples] == [first.pk, second.pk]
     assert "has ended already (completed)" in applied.examples[0].sentence
 
 

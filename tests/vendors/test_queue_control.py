@@ -8,11 +8,10 @@ from django.core.management import CommandError, call_command
 
 from jobs import live, steps
 from jobs.control import cancel_job
-from jobs.errors import BusinessError
+from jobs.errors import BusinessError, InvalidFilter, NotPossible
 from jobs.models import Effect, Job, Status, Step
 from tests.vendors.test_queue import RUN, added, claim, queued, reserve, state
 from vendors import queue_bulk, queue_control
-from vendors.errors import InvalidFilter, NotPossible
 from vendors.models import CartItem, QueueItem, Vendor, VendorAccount
 from vendors.queue_bulk import Action, ItemFilter
 
@@ -232,7 +231,7 @@ def test_bulk_goes_on_where_it_stopped_and_says_what_it_skipped(vendor, account)
     assert QueueItem.objects.filter(status="pending").count() == 3
     again = queue_bulk.apply(Action.RETRY, QueueItem.objects.all(), by="alice")
     assert (again.done, again.skipped) == (0, 3)
-    assert again.examples[0].item_id == items[0].pk
+    assert again.examples[0].id == items[0].pk
 
 
 def run(name: str, *args: str) -> str:

@@ -1,8 +1,8 @@
 """The queue over REST: reading it, and what people do to its items, one or many."""
 
 import uuid
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
 from django.http import Http404
@@ -13,6 +13,8 @@ from rest_framework.views import APIView
 
 from accounts.api.errors import Refusal
 from accounts.api.permissions import IsAdmin
+from jobs.bulk import Applied
+from jobs.errors import InvalidFilter, NotPossible
 from vendors import queue_bulk, queue_control, queue_reading
 from vendors.api import queue_schema as schema
 from vendors.api.queue_serializers import (
@@ -25,7 +27,6 @@ from vendors.api.queue_serializers import (
     RouteSerializer,
 )
 from vendors.api.throttle import CartThrottle
-from vendors.errors import InvalidFilter, NotPossible
 from vendors.models import CartItem, QueueItem
 from vendors.queue_bulk import Action, ItemFilter
 
@@ -93,79 +94,88 @@ class CartUserView(APIView):
         )
 
 
-class RetryView(APIView):
+class ItemVerbView(APIView):
+    """Something that a person has done to an item; what is not possible is a conflict."""
+
+    permission_classes: Sequence[Any] = [IsAdmin]
+    body: ClassVar[type[serializers.Serializer[Any]] | None] = ItemReasonSerializer
+    message: ClassVar[str]
+
+    def act(self, item: QueueItem, by: str, **asked: Any) -> QueueItem:
+        """Raises NotPossible."""
+        raise NotImplementedError
+
+    def do(self, request: Request, pk: str) -> Response:
+        asked = read(self.body, request.data) if self.body else {}
+        item = find_item(request, pk)
+        try:
+            item = self.act(item, name_of(request), **asked)
+        except NotPossible as error:
+            raise refusal(error) from error
+        return Response(
+            {"success": True, "queue_id": item.pk, "status": item.status, "message": self.message}
+        )
+
+
+class RetryView(ItemVerbView):
     """For staff, and for those who asked for the item."""
 
+    permission_classes = APIView.permission_classes
     throttle_classes = [CartThrottle]
+    body = None
+    message = "Item re-queued for processing"
+
+    def act(self, item: QueueItem, by: str, **asked: Any) -> QueueItem:
+        return queue_control.retry_item(item.pk, by=by)
 
     @schema.retry_item
     def post(self, request: Request, pk: str) -> Response:
-        item = find_item(request, pk)
-        try:
-            item = queue_control.retry_item(item.pk, by=name_of(request))
-        except NotPossible as error:
-            raise refusal(error) from error
-        return changed(item, "Item re-queued for processing")
+        return self.do(request, pk)
 
 
-class CancelItemView(APIView):
-    permission_classes = [IsAdmin]
+class CancelItemView(ItemVerbView):
+    message = "Item cancelled"
+
+    def act(self, item: QueueItem, by: str, **asked: Any) -> QueueItem:
+        return queue_control.cancel_item(item.pk, by=by, **asked)
 
     @schema.cancel_item
     def post(self, request: Request, pk: str) -> Response:
-        asked = read(ItemReasonSerializer, request.data)
-        item = find_item(request, pk)
-        try:
-            item = queue_control.cancel_item(item.pk, by=name_of(request), reason=asked["reason"])
-        except NotPossible as error:
-            raise refusal(error) from error
-        return changed(item, "Item cancelled")
+        return self.do(request, pk)
 
 
-class RouteView(APIView):
-    permission_classes = [IsAdmin]
+class RouteView(ItemVerbView):
+    body = RouteSerializer
+    message = "Item routed to manual processing"
+
+    def act(self, item: QueueItem, by: str, **asked: Any) -> QueueItem:
+        return queue_control.route_to_manual(item.pk, by=by, **asked)
 
     @schema.route_item
     def post(self, request: Request, pk: str) -> Response:
-        asked = read(RouteSerializer, request.data)
-        item = find_item(request, pk)
-        try:
-            item = queue_control.route_to_manual(
-                item.pk, by=name_of(request), reason=asked["reason"]
-            )
-        except NotPossible as error:
-            raise refusal(error) from error
-        return changed(item, "Item routed to manual processing")
+        return self.do(request, pk)
 
 
-class CompleteView(APIView):
-    permission_classes = [IsAdmin]
+class CompleteView(ItemVerbView):
+    message = "Item marked as complete"
+
+    def act(self, item: QueueItem, by: str, **asked: Any) -> QueueItem:
+        return queue_control.complete_by_hand(item.pk, by=by, **asked)
 
     @schema.complete_item
     def post(self, request: Request, pk: str) -> Response:
-        asked = read(ItemReasonSerializer, request.data)
-        item = find_item(request, pk)
-        try:
-            item = queue_control.complete_by_hand(
-                item.pk, by=name_of(request), reason=asked["reason"]
-            )
-        except NotPossible as error:
-            raise refusal(error) from error
-        return changed(item, "Item marked as complete")
+        return self.do(request, pk)
 
 
-class FailView(APIView):
-    permission_classes = [IsAdmin]
+class FailView(ItemVerbView):
+    message = "Item marked as failed"
+
+    def act(self, item: QueueItem, by: str, **asked: Any) -> QueueItem:
+        return queue_control.fail_by_hand(item.pk, by=by, **asked)
 
     @schema.fail_item
     def post(self, request: Request, pk: str) -> Response:
-        asked = read(ItemReasonSerializer, request.data)
-        item = find_item(request, pk)
-        try:
-            item = queue_control.fail_by_hand(item.pk, by=name_of(request), reason=asked["reason"])
-        except NotPossible as error:
-            raise refusal(error) from error
-        return changed(item, "Item marked as failed")
+        return self.do(request, pk)
 
 
 class QueueBulkView(APIView):
@@ -178,7 +188,7 @@ class QueueBulkView(APIView):
         try:
             items = ItemFilter(**asked["filter"]).items(action)
         except InvalidFilter as error:
-            raise Refusal(error.code, str(error)) from error
+            raise Refusal("INVALID_FILTER", str(error)) from error
         answer = {"success": True, "action": action, "count": items.count()}
         if asked["dry_run"]:
             rows = items.select_related("vendor", "assigned_account").defer(*queue_reading.DEFERRED)
@@ -195,12 +205,12 @@ class QueueBulkView(APIView):
         return Response({**answer, "dry_run": False, **describe(applied)})
 
 
-def describe(applied: queue_bulk.Applied) -> dict[str, Any]:
+def describe(applied: Applied) -> dict[str, Any]:
     return {
         "done": applied.done,
         "skipped": applied.skipped,
         "skipped_first": [
-            {"id": skipped.item_id, "reason": skipped.sentence} for skipped in applied.examples
+            {"id": skipped.id, "reason": skipped.sentence} for skipped in applied.examples
         ],
         "next": applied.last,
     }
@@ -222,12 +232,6 @@ def find_item(request: Request, pk: str) -> QueueItem:
     if found is None:
         raise Http404
     return found
-
-
-def changed(item: QueueItem, message: str) -> Response:
-    return Response(
-        {"success": True, "queue_id": item.pk, "status": item.status, "message": message}
-    )
 
 
 def name_of(request: Request) -> str:

@@ -1,10 +1,10 @@
 from django.core.management.base import CommandParser
 
 from jobs.bulk import Action
-from jobs.management.bulk_command import BulkCommand
+from jobs.management.bulk_command import JobsCommand
 
 
-class Command(BulkCommand):
+class Command(JobsCommand):
     help = "Cancel jobs, by their ids or by a filter."
     action = Action.CANCEL
     imperative = "Cancel"
