@@ -97,7 +97,7 @@ def retention() -> timedelta:
 
 def old_jobs(age: timedelta) -> QuerySet[Job]:
     """Those that nobody needs any more; a job whose act is not settled still waits for a person."""
-    unsettled = Effect.objects.filter(job=OuterRef("pk"), status=Effect.Status.UNKNOWN)
+    unsettled = Effect.objects.for_people().filter(job=OuterRef("pk"))
     old = Job.objects.filter(status__in=FINISHED, finished_at__lt=Now() - age)
     return old.exclude(Exists(unsettled))
 

@@ -17,9 +17,9 @@ from django.db import transaction
 from accounts import audit
 from accounts.audit import Act
 from accounts.models import User
-from jobs import control, live, steps
-from jobs.errors import Becomes, BusinessError, NotPossible, TransientError
-from jobs.events import NewEvent, append_events
+from jobs import control, live, statements, steps
+from jobs.errors import Becomes, BusinessError, LeaseLost, NotPossible, TransientError
+from jobs.events import MESSAGE_LENGTH, NewEvent, append_events
 from jobs.models import Effect, Job, Step
 from jobs.models import Status as JobStatus
 from jobs.statements import ClaimedStep
@@ -113,70 +113,82 @@ def begin(
 
     Raises EffectTaken if another job has it: then it is not ours to do.
     """
+    title = title[:300]
+    effect = Effect(job_id=step.job_id, step_id=step.id, key=key, title=title, intent=dict(intent))
     with transaction.atomic(durable=True):
-        job, _ = _lock(step)
-        rows = Effect.objects.select_for_update(no_key=True, of=("self",))
-        known = rows.filter(workspace=job.workspace_id, key=key).first()
-        if known is None:
-            effect = Effect.objects.create(
-                workspace_id=job.workspace_id,
-                job=job,
-                step_id=step.id,
-                key=key,
-                title=title[:300],
-                intent=dict(intent),
-            )
-            _tell(job, effect, f"{effect.title}: about to be done")
-            return effect, True
-        if known.status == Status.ABSENT:
-            known.job, known.step_id = job, step.id  # whoever tried it before has not done it
-            known.save(update_fields=["job", "step_id"])
-    if known.step_id != step.id:
-        raise EffectTaken(
-            f"“{known.title}” was begun by another job already "
-            f"({known.job_id or 'which is archived'}); it is not done twice. Look there."
+        intended = statements.intend(
+            step,
+            effect.pk,
+            key,
+            title=title,
+            intent=intent,
+            message=_message(effect, "about to be done"),
         )
-    return known, False
+        if intended is None:
+            raise LeaseLost(step.title)
+        if not intended.is_new:
+            effect = _take(step, intended.workspace_id, key)
+    live.job_changed(step.job_id)
+    if effect.step_id != step.id:
+        raise EffectTaken(
+            f"“{effect.title}” was begun by another job already "
+            f"({effect.job_id or 'which is archived'}); it is not done twice. Look there."
+        )
+    return effect, intended.is_new
+
+
+def _take(step: ClaimedStep, workspace_id: uuid.UUID, key: str) -> Effect:
+    """The effect that has the key; ours from now on, if whoever tried it has not done it. Needs the
+    locks that a claimed step's writes need."""
+    rows = Effect.objects.select_for_update(no_key=True, of=("self",))
+    known = rows.get(workspace=workspace_id, key=key)
+    if known.status == Status.ABSENT:
+        known.job_id, known.step_id = step.job_id, step.id
+        known.save(update_fields=["job", "step"])
+    return known
 
 
 def begin_again(step: ClaimedStep, effect: Effect, intent: Mapping[str, Any] | None = None) -> None:
     """The effect is absent: the act may be tried once more. Committed on return, with `intent`
     where what to look for has changed since."""
-    with transaction.atomic(durable=True):
-        job, _ = _lock(step)
-        effect.status, effect.result, effect.settled_at = Status.INTENDED, None, None
-        effect.tries += 1
-        effect.intent = effect.intent if intent is None else dict(intent)
-        effect.save(update_fields=["status", "result", "settled_at", "tries", "intent"])
-        _tell(job, effect, f"{effect.title}: about to be done again")
+    _change(step, effect, Status.INTENDED, "about to be done again", intent=intent, again=True)
+    effect.result, effect.settled_at = None, None
+    effect.tries += 1
+    effect.intent = effect.intent if intent is None else dict(intent)
 
 
 def settle(step: ClaimedStep, effect: Effect, finding: Finding) -> None:
     """Writes what is known of the act now."""
+    match finding:
+        case Happened(result):
+            _change(step, effect, Status.CONFIRMED, "done", result=result)
+            effect.result = dict(result)
+        case DidNotHappen():
+            _change(step, effect, Status.ABSENT, "did not take effect", result=effect.result)
+        case CannotTell(reason):
+            reason = reason[:500]
+            _change(step, effect, Status.UNKNOWN, reason, result=effect.result, reason=reason)
+            effect.reason = reason
+
+
+def _change(
+    step: ClaimedStep, effect: Effect, status: Effect.Status, told: str, **written: Any
+) -> None:
+    """Raises LeaseLost."""
     with transaction.atomic(durable=True):
-        job, _ = _lock(step)
-        match finding:
-            case Happened(result):
-                effect.status, effect.result = Status.CONFIRMED, dict(result)
-                message = f"{effect.title}: done"
-            case DidNotHappen():
-                effect.status = Status.ABSENT
-                message = f"{effect.title}: did not take effect"
-            case CannotTell(reason):
-                effect.status, effect.reason = Status.UNKNOWN, reason[:500]
-                message = f"{effect.title}: {reason}"
-        effect.settled_at = TransactionNow()
-        effect.save(update_fields=["status", "result", "reason", "settled_at"])
-        _tell(job, effect, message)
+        message = _message(effect, told)
+        if not statements.change_effect(step, effect.pk, status, message=message, **written):
+            raise LeaseLost(step.title)
+    effect.status = status
+    live.job_changed(step.job_id)
 
 
-def _lock(step: ClaimedStep) -> tuple[Job, Any]:
-    """The locks that a claimed step's writes need. Raises LeaseLost."""
-    steps.lock_step(step)
-    return steps.lock_job(step.job_id)
+def _message(effect: Effect, told: str) -> str:
+    return f"{effect.title}: {told}"[:MESSAGE_LENGTH]
 
 
-def _tell(job: Job, effect: Effect, message: str) -> None:
+def _tell(job: Job, effect: Effect, told: str) -> None:
+    message = _message(effect, told)
     append_events(job, [NewEvent(f"effect.{effect.status}", message, effect.step_id)])
     live.job_changed(job.pk)
 
@@ -185,10 +197,10 @@ def _tell(job: Job, effect: Effect, message: str) -> None:
 
 
 def decide(effect_id: uuid.UUID, *, happened: bool, by: User, cancel: bool = False) -> Job:
-    """A person says whether an unknown act took effect; a job that waited for that goes on, or is
-    cancelled, once no other act of it is unknown.
+    """A person says whether an act took effect that nobody can tell of, or whose job has ended; a
+    job that waited for that goes on, or is cancelled, once no other act of it is unknown.
 
-    Raises NotPossible when it is not unknown any more; then nothing changed.
+    Raises NotPossible when it is settled already, or its job at work; then nothing changed.
     """
     with transaction.atomic():
         effect = Effect.objects.get(pk=effect_id)
@@ -197,7 +209,13 @@ def decide(effect_id: uuid.UUID, *, happened: bool, by: User, cancel: bool = Fal
         list(rows.select_for_update(no_key=True, of=("self",)))
         job, _ = steps.lock_job(effect.job_id)
         effect.refresh_from_db()
-        if effect.status != Status.UNKNOWN:
+        if not Effect.objects.for_people().filter(pk=effect_id).exists():
+            if effect.status == Status.INTENDED:
+                raise NotPossible(
+                    "effect_is_under_way",
+                    f"“{effect.title}” is being done or looked at right now, by “{job}”. Wait for "
+                    "what comes of it.",
+                )
             raise NotPossible(
                 "effect_is_settled",
                 f"“{effect.title}” is settled already: {effect.get_status_display().lower()}. "
@@ -208,10 +226,21 @@ def decide(effect_id: uuid.UUID, *, happened: bool, by: User, cancel: bool = Fal
         effect.settled_by, effect.settled_at = by, TransactionNow()
         effect.save(update_fields=["status", "result", "settled_by", "settled_at"])
         said = "it happened" if happened else "it did not happen"
-        _tell(job, effect, f"{effect.title}: {said}, says {by.get_username()}")
+        _tell(job, effect, f"{said}, says {by.get_username()}")
         audit.note(effect, Act.SETTLED, by=by, decision=said, key=effect.key, job=job.pk)
         if job.status == JobStatus.MANUAL and not cancel:
             job = control.resume_job(job.pk, by=by.get_username())
         elif job.status == JobStatus.MANUAL and not job.effects.filter(status=Status.UNKNOWN):
             job = control.cancel_job(job.pk, by=by.get_username())
     return job
+
+
+def confirm_left_open(job_id: uuid.UUID, *, by: str) -> None:
+    """A person has found that what an ended job began took effect. Part of the transaction in which
+    that is said; needs no locks."""
+    job, _ = steps.lock_job(job_id)
+    for effect in Effect.objects.filter(job=job, status=Status.INTENDED).order_by("id"):
+        effect.status, effect.result = Status.CONFIRMED, {"settled_by_hand": True}
+        effect.settled_at = TransactionNow()
+        effect.save(update_fields=["status", "result", "settled_at"])
+        _tell(job, effect, f"it happened, says {by}")

@@ -17,7 +17,7 @@ import structlog
 from django.conf import settings
 from django.db import connection
 
-from jobs.processes import STALE
+from jobs.processes import HOST, STALE
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +26,8 @@ FRESH_SECONDS = 1.0
 LATE_SECONDS = 300  # in turn for so long: more than a busy hour explains
 OVERDUE_SECONDS = 30  # past its time for so long: nobody sweeps
 
-# The statuses are literals, so that the planner can use the partial indexes of these rows.
+# The statuses are literals, so that the planner can use the partial indexes of these rows. What
+# waits for a machine that has no worker any more, the sweep gives to the others.
 STATE = """
 SELECT
     (SELECT count(*) FROM jobs_process WHERE kind = 'worker' AND beat_at > now() - %(stale)s),
@@ -35,7 +36,7 @@ SELECT
     (SELECT extract(epoch FROM now() - min(due_at)) FROM jobs_step
      WHERE status = 'waiting' AND due_at < now()),
     (SELECT array_agg(DISTINCT s.queue) FROM jobs_step s WHERE s.status = 'ready'
-     AND NOT EXISTS (
+     AND NOT starts_with(s.queue, %(host)s) AND NOT EXISTS (
          SELECT FROM jobs_process p
          WHERE p.kind = 'worker' AND p.beat_at > now() - %(stale)s AND s.queue = ANY(p.queues)))
 """
@@ -117,7 +118,7 @@ def _read_state() -> State:
     parameters["options"] = f"-c statement_timeout={milliseconds}"
     parameters["connect_timeout"] = ANSWER_SECONDS
     with closing(psycopg.connect(**parameters, autocommit=True)) as own:
-        row = own.execute(STATE, {"stale": STALE}).fetchone()
+        row = own.execute(STATE, {"stale": STALE, "host": HOST}).fetchone()
     assert row is not None
     workers, *ages, unserved = row
     sweep, ready, overdue = (None if age is None else float(age) for age in ages)

@@ -1,5 +1,5 @@
-"""What waits for a person: codes and approvals, messages nobody could place, unknown outcomes, and
-webhooks that were disabled because they failed."""
+"""What waits for a person: codes and approvals, messages nobody could place, acts whose outcome
+nobody knows, and webhooks that were disabled because they failed."""
 
 from typing import Any
 
@@ -13,6 +13,12 @@ from jobs.webhooks.notices import read_disabled
 
 MOST = 200  # of each kind; who has more open needs no longer list
 
+UNKNOWN = Effect.Status.UNKNOWN
+LEFT_OPEN = (
+    "Its job ended before anybody looked what came of it. Look at the site and say so here, or "
+    "have the job run again: it looks by itself."
+)
+
 FOR_PEOPLE = (Wait.Kind.OTP, Wait.Kind.APPROVAL)
 
 
@@ -20,7 +26,7 @@ def read_inbox(user: User) -> dict[str, Any]:
     """What `user` may see and answer, oldest first. Shows no code and no message's text."""
     visible = jobs_visible_to(user)
     waits = Wait.objects.filter(status=Wait.Status.OPEN, kind__in=FOR_PEOPLE, job__in=visible)
-    effects = Effect.objects.filter(status=Effect.Status.UNKNOWN, job__in=visible)
+    effects = Effect.objects.for_people().filter(job__in=visible)
     return {
         "waits": [
             {
@@ -35,13 +41,13 @@ def read_inbox(user: User) -> dict[str, Any]:
             {
                 "id": str(effect.pk),
                 "title": effect.title,
-                "reason": effect.reason,
+                "reason": effect.reason if effect.status == UNKNOWN else LEFT_OPEN,
                 "intent": [
                     {"label": name.replace("_", " ").capitalize(), "text": str(value)}
                     for name, value in effect.intent.items()
                     if not isinstance(value, dict)  # what is nested is for the next attempt
                 ],
-                "at": effect.settled_at,
+                "at": effect.settled_at or effect.created_at,
                 "job": _job(effect),
                 "answer_url": f"/api/effects/{effect.pk}/settle",
             }

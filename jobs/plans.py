@@ -10,8 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from rest_framework.exceptions import ValidationError
 from rest_framework.serializers import Serializer
 
 from jobs.errors import (
@@ -26,6 +28,10 @@ from jobs.models.limits import FLOW_KEY
 
 if TYPE_CHECKING:
     from jobs.context import StepContext
+
+
+STEPS = "steps"
+"""The queue that every worker serves unless it was told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +97,15 @@ class Done:
 
 @dataclass(frozen=True)
 class Postpone:
-    """Nothing failed, it just cannot be now: come again in `delay`. Costs no attempt."""
+    """Nothing failed, it just cannot be now: come again in `delay`. Costs no attempt.
+
+    `queue` moves the step there, such as to the machine that has its browser
+    (`processes.host_queue`, seen to be served); without it the step stays in its queue.
+    """
 
     delay: timedelta
     reason: str
+    queue: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,10 +129,12 @@ class Awaited:
 @dataclass(frozen=True)
 class WaitFor:
     """The step goes on when the first of these has ended, whichever it is; the others are
-    cancelled. Costs no attempt, and nothing is held meanwhile."""
+    cancelled. Costs no attempt, and nothing is held meanwhile. `queue` is where it goes on, as with
+    Postpone."""
 
     waits: Sequence[Awaited]
     reason: str
+    queue: str = ""
 
     def __post_init__(self) -> None:
         names = {each.name for each in self.waits}
@@ -159,7 +172,7 @@ class StepPlan:
     handler: str
     params: Mapping[str, Any] = field(default_factory=dict)
     weight: int = 1
-    queue: str = "steps"
+    queue: str = STEPS
     retry: RetryPolicy | None = None
     keys: Sequence[str] = ()
     effects: Sequence[str] = ()
@@ -320,10 +333,18 @@ def check_params(workflow: Workflow, params: Mapping[str, Any]) -> None:
     """Raises InvalidParams for parameters that do not fit the workflow's schema."""
     if workflow.params is None:
         return
-    serializer = workflow.params(data=dict(params))
-    if serializer.is_valid():
-        return
-    problems = "; ".join(
-        f"{name}: {' '.join(map(str, sentences))}" for name, sentences in serializer.errors.items()
-    )
-    raise InvalidParams(f"The parameters do not fit {workflow.name!r}: {problems}")
+    try:
+        _checker(workflow.params).run_validation(dict(params))
+    except ValidationError as error:
+        found: Any = error.detail  # by name
+        problems = "; ".join(
+            f"{name}: {' '.join(map(str, sentences))}" for name, sentences in found.items()
+        )
+        sentence = f"The parameters do not fit {workflow.name!r}: {problems}"
+        raise InvalidParams(sentence) from error
+
+
+@cache
+def _checker(kind: "type[Serializer[Any]]") -> "Serializer[Any]":
+    """One for all jobs: checking leaves nothing in it, and DRF copies the fields for a new one."""
+    return kind()

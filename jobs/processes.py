@@ -29,6 +29,30 @@ STALE = 3 * BEAT  # no longer believed to be alive
 FORGOTTEN = timedelta(hours=1)  # until then a page can say that it vanished
 
 
+HOST = "host."
+"""Queues of one machine each, for steps that go on where their browser is."""
+
+
+def host_queue() -> str:
+    """The queue of this machine: whoever serves `steps` here serves it as well."""
+    return f"{HOST}{socket.gethostname()}"
+
+
+def is_host_queue(queue: str) -> bool:
+    return queue.startswith(HOST)
+
+
+def find_serving(queue: str) -> QuerySet[Process]:
+    """The workers that are alive and serve this queue."""
+    serving = Process.objects.filter(kind=Process.Kind.WORKER, queues__contains=[queue])
+    return serving.filter(beat_at__gt=Now() - STALE)
+
+
+def is_served(queue: str) -> bool:
+    """Whether a step that is sent there is run soon."""
+    return find_serving(queue).exists()
+
+
 def find_processes() -> QuerySet[Process]:
     """Those that are alive, and those that vanished not long ago; `is_alive` tells them apart."""
     found = Process.objects.filter(beat_at__gt=Now() - FORGOTTEN)

@@ -99,7 +99,7 @@ class Runner:
         self, step: ClaimedStep, outcome: Outcome, queues: Sequence[str]
     ) -> ClaimedStep | None:
         if isinstance(outcome, Postpone):
-            steps.postpone(step, delay=outcome.delay, reason=outcome.reason)
+            steps.postpone(step, delay=outcome.delay, reason=outcome.reason, queue=outcome.queue)
             return None
         if isinstance(outcome, WaitFor):
             steps.suspend(step, outcome)

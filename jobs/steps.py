@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
+from django.conf import settings
 from django.contrib.postgres.functions import TransactionNow
 from django.db import transaction
 
@@ -23,12 +24,12 @@ from jobs.flow import HeldBack
 from jobs.models import Job, Status, Step, Wait
 from jobs.otp import messages
 from jobs.otp import requests as otp_requests
-from jobs.plans import Change, WaitFor, find_on_change, find_told_keys
+from jobs.plans import STEPS, Change, WaitFor, find_on_change, find_told_keys
 from jobs.statements import Candidate, ClaimedStep, Completion, Orphan
 
 # Long enough for a busy machine to miss two renewals, short enough that a killed worker's step is
 # taken up again while somebody is still watching.
-LEASE = timedelta(seconds=15)
+LEASE = timedelta(seconds=settings.LEASE_SECONDS)
 PHASE_LENGTH = 200  # the column's
 MOST_AT_ONCE = 32  # claims or completions in one statement
 UNFINISHED = (Status.PENDING, Status.READY, Status.WAITING)
@@ -145,9 +146,10 @@ def retry(step: ClaimedStep, error: StepError, *, delay: timedelta) -> None:
     _put_off(step, "step.retrying", error.sentence, delay=delay, error=_described(error))
 
 
-def postpone(step: ClaimedStep, *, delay: timedelta, reason: str) -> None:
-    """The step could not be done now, which is nobody's failure: it gets its attempt back."""
-    _put_off(step, "step.postponed", reason, delay=delay, attempts_back=1)
+def postpone(step: ClaimedStep, *, delay: timedelta, reason: str, queue: str = "") -> None:
+    """The step could not be done now, which is nobody's failure: it gets its attempt back, and goes
+    on in `queue` if one is named."""
+    _put_off(step, "step.postponed", reason, delay=delay, attempts_back=1, queue=queue)
 
 
 def release(step: ClaimedStep) -> None:
@@ -179,7 +181,7 @@ def suspend(step: ClaimedStep, wait_for: WaitFor) -> None:
             "error": None,
             "phase": wait_for.reason[:PHASE_LENGTH],
         }
-        _write(step, **patch, due_at=due_at, lease_expires_at=None)
+        _write(step, **patch, **_moved(wait_for.queue), due_at=due_at, lease_expires_at=None)
         patch |= {
             "due_at": due_at.isoformat() if due_at else None,
             "waits": [wait.state() for wait in opened],
@@ -204,6 +206,22 @@ def recover(step: ClaimedStep) -> None:
     """The worker was lost with the step; it is ready again, one attempt poorer."""
     message = "The worker stopped answering; the step starts again."
     _put_off(step, "step.recovered", message, delay=timedelta(0))
+
+
+def return_stranded(step_id: uuid.UUID, queue: str) -> bool:
+    """A step that nobody takes, as the machine that it was moved to has no worker any more, goes to
+    all workers; False when somebody has it after all."""
+    with transaction.atomic():
+        ready = Step.objects.filter(pk=step_id, status=Status.READY, queue=queue)
+        step = ready.select_for_update(skip_locked=True, no_key=True, of=("self",)).first()
+        if step is None:
+            return False
+        job, _ = lock_job(step.job_id)
+        Step.objects.filter(pk=step_id).update(queue=STEPS)
+        message = "The machine that it was to go on on has no worker any more; another goes on."
+        append_events(job, [NewEvent("step.recovered", message, step_id)])
+        tell_ready([(step.job_id, STEPS)])
+    return True
 
 
 def fail(step: ClaimedStep, error: StepError, *, becomes: Status = Status.FAILED) -> None:
@@ -333,6 +351,7 @@ def _put_off(
     delay: timedelta,
     attempts_back: int = 0,
     error: Mapping[str, str] | None = None,
+    queue: str = "",
 ) -> None:
     status = Status.WAITING if delay else Status.READY
     step = replace(step, attempt=step.attempt - attempts_back)
@@ -349,13 +368,17 @@ def _put_off(
         if job.is_finished:
             _cancel(job, [step.id], now)
             return
-        _write(step, **patch, due_at=now + delay, lease_expires_at=None)
+        _write(step, **patch, **_moved(queue), due_at=now + delay, lease_expires_at=None)
         patch["due_at"] = (now + delay).isoformat()
         append_events(job, [NewEvent(kind, message, step.id, step=patch)])
         _tell_workflow(step, Status.RUNNING, status, error=error)
         if status == Status.READY:
-            live.wake([row.queue])
+            live.wake([queue or row.queue])
     live.job_changed(step.job_id)
+
+
+def _moved(queue: str) -> dict[str, str]:
+    return {"queue": queue} if queue else {}
 
 
 def lock_step(step: ClaimedStep) -> Step:

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS
 from uuid_utils.compat import uuid7
@@ -29,6 +31,25 @@ class NewJob:
     title: str
     priority: int = 0
     idempotency_key: str | None = None
+    created_by: User | None = None  # else whoever is said to have made all of them
+
+
+@dataclass(frozen=True)
+class PlannedJobs:
+    """Jobs with their steps, as they are to be written."""
+
+    jobs: Sequence[Job]
+    steps: Sequence[Mapping[str, Any]]
+
+    def announce(self, created: Mapping[UUID, datetime]) -> None:
+        """Part of the transaction that has written those of them that are in `created`."""
+        steps = [step for step in self.steps if step["job_id"] in created]
+        live.wake(step["queue"] for step in steps if step["stage"] == 0)
+        for job in self.jobs:
+            if job.pk in created:
+                job.created_at = created[job.pk]
+                job._state.adding, job._state.db = False, DEFAULT_DB_ALIAS
+                live.job_changed(job.pk)
 
 
 def submit_job(
@@ -52,9 +73,18 @@ def submit_jobs(
 ) -> list[Job]:
     """Jobs that will be carried out, in the order given: all of them, or none.
 
-    May be part of a larger transaction. Raises UnknownWorkflow, UnknownHandler, InvalidPlan or
-    InvalidParams; then nothing was written.
+    May be part of a larger transaction. Raises as `plan_jobs`; then nothing was written.
     """
+    planned = plan_jobs(workflow_name, new, created_by=created_by)
+    created = statements.create_jobs(planned.jobs, planned.steps)
+    planned.announce(created)
+    return [job if job.pk in created else _existing(job) for job in planned.jobs]
+
+
+def plan_jobs(
+    workflow_name: str, new: Sequence[NewJob], *, created_by: User | None = None
+) -> PlannedJobs:
+    """Raises UnknownWorkflow, UnknownHandler, InvalidPlan or InvalidParams. Writes nothing."""
     workflow = get_workflow(workflow_name)
     jobs: list[Job] = []
     steps: list[dict[str, Any]] = []
@@ -62,16 +92,9 @@ def submit_jobs(
         check_params(workflow, each.params)
         chain = workflow.plan(each.params)
         check_chain(chain)
-        jobs.append(_job(workflow, each, chain, created_by))
+        jobs.append(_job(workflow, each, chain, each.created_by or created_by))
         steps += _steps(jobs[-1], chain)
-    created = statements.create_jobs(jobs, steps)
-    live.wake(step["queue"] for step in steps if step["stage"] == 0 and step["job_id"] in created)
-    for job in jobs:
-        if job.pk in created:
-            job.created_at = created[job.pk]
-            job._state.adding, job._state.db = False, DEFAULT_DB_ALIAS
-            live.job_changed(job.pk)
-    return [job if job.pk in created else _existing(job) for job in jobs]
+    return PlannedJobs(jobs, steps)
 
 
 def _job(workflow: Workflow, new: NewJob, chain: Chain, created_by: User | None) -> Job:

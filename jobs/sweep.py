@@ -18,6 +18,7 @@ from jobs import flow, live, statements, steps
 from jobs.errors import TransientError
 from jobs.models import Status, Step
 from jobs.otp.messages import erase_old_codes
+from jobs.processes import STALE, is_host_queue, is_served
 from jobs.statements import ClaimedStep
 
 log = structlog.get_logger(__name__)
@@ -25,6 +26,8 @@ log = structlog.get_logger(__name__)
 BATCH = 500
 # A step that has been ready this long was missed by its message, or the workers are all busy.
 UNANSWERED = timedelta(seconds=1)
+# As long as a worker that was killed is believed to be alive.
+STRANDED = STALE
 
 
 @dataclass(frozen=True)
@@ -95,14 +98,26 @@ def _recover(pk: uuid.UUID) -> bool:
 
 def wake_for_unanswered() -> int:
     """Wakes workers for steps that have been ready for a while, as far as the broker does not hold
-    calls for them already."""
+    calls for them already. What waits for a machine that has no worker is there for all then."""
     woken = 0
     for queue, count in statements.count_unanswered(UNANSWERED, live.MOST_WAKES).items():
+        if is_host_queue(queue) and not is_served(queue):
+            woken += return_stranded(queue)
+            continue
         calls = count - live.count_waiting_calls(queue)
         if calls > 0:
             live.send_wakes(queue, calls)
             woken += calls
     return woken
+
+
+def return_stranded(queue: str) -> int:
+    """Steps that have been ready for so long in a queue which nobody serves go to all workers. Not
+    at once: a worker that is being restarted comes back, and has their browsers."""
+    stranded = Step.objects.filter(
+        status=Status.READY, queue=queue, due_at__lt=Now() - STRANDED
+    ).values_list("pk", flat=True)[:BATCH]
+    return sum(steps.return_stranded(pk, queue) for pk in list(stranded))
 
 
 def seconds_until_due() -> float | None:

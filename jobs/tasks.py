@@ -9,11 +9,12 @@ from time import sleep
 from typing import Any
 
 from celery import shared_task
-from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import celeryd_after_setup, worker_ready, worker_shutdown, worker_shutting_down
 from django.conf import settings
 
 from jobs.models import Process
-from jobs.processes import Heart
+from jobs.plans import STEPS
+from jobs.processes import Heart, host_queue, is_host_queue
 from jobs.runner import runner
 
 # What a stopped step gets to close its browser and to give its lease back.
@@ -23,7 +24,19 @@ RELEASE_SECONDS = 8.0
 @shared_task(name="jobs.run_ready_steps", ignore_result=True)
 def run_ready_steps(queue: str) -> None:
     """Runs ready steps of `queue` until there are none."""
-    runner.run_ready_steps([queue])
+    if queue == STEPS or is_host_queue(queue):
+        # Those first that are bound to this machine: the page that they go on with does not wait.
+        runner.run_ready_steps([host_queue(), STEPS])
+    else:
+        runner.run_ready_steps([queue])
+
+
+@celeryd_after_setup.connect
+def serve_this_host(instance: Any, **_: Any) -> None:
+    """However it was started: who runs steps runs those too whose browser is on this machine."""
+    queues = instance.app.amqp.queues
+    if STEPS in queues.consume_from:
+        queues.select_add(host_queue())
 
 
 @worker_ready.connect

@@ -9,12 +9,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from django.db.models import Q, QuerySet
-from django.db.models.functions import Now
 
 from jobs import flow
 from jobs.flow import Cause, Hold
-from jobs.models import FINISHED, Event, Job, Process, Status, Step, Wait
-from jobs.processes import STALE
+from jobs.models import FINISHED, Event, Job, Status, Step, Wait
+from jobs.processes import HOST, find_serving, is_host_queue
 from jobs.statements import Candidate
 
 FindReason = Callable[[Step], str | None]
@@ -156,11 +155,14 @@ def _describe_hold(hold: Hold, step: Step, visible: QuerySet[Job]) -> dict[str, 
 
 def _explain_ready(step: Step) -> Reason:
     data: dict[str, Any] = {"queue": step.queue}
-    alive = Process.objects.filter(
-        kind=Process.Kind.WORKER, beat_at__gt=Now() - STALE, queues__contains=[step.queue]
-    )
     running = Step.objects.filter(status=Status.RUNNING, queue=step.queue).count()
-    workers = alive.count()
+    workers = find_serving(step.queue).count()
+    if not workers and is_host_queue(step.queue):
+        sentence = (
+            f"It waits for the machine “{step.queue.removeprefix(HOST)}”, which has no worker now; "
+            "if none comes back within a minute, another machine goes on."
+        )
+        return "no_worker", sentence, data
     if not workers and not running:
         sentence = f"No worker serves the queue “{step.queue}”; start one."
         return "no_worker", sentence, data

@@ -82,10 +82,15 @@ settle_effect = extend_schema(
         200: AcceptedSerializer,
         400: refused("Nothing changed.", ("INVALID_REQUEST", "happened: Must be a valid boolean.")),
         409: refused(
-            "It is settled.",
+            "It is settled, or being done.",
             (
                 "EFFECT_IS_SETTLED",
                 "“Pay ₹6,000” is settled already: it happened. Look at its job for how it went on.",
+            ),
+            (
+                "EFFECT_IS_UNDER_WAY",
+                "“Pay ₹6,000” is being done or looked at right now, by “Buy vouchers”. Wait for "
+                "what comes of it.",
             ),
         ),
         **ADMINS_ONLY,

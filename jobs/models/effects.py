@@ -9,8 +9,21 @@ from django.db.models.functions import Now
 from uuid_utils.compat import uuid7
 
 from accounts.models import Workspace
-from jobs.models.engine import Job, Step
+from jobs.models.engine import FINISHED, Job, Step
+from jobs.models.engine import Status as JobStatus
 from jobs.models.transitions import only_transitions
+
+
+class EffectQuerySet(models.QuerySet["Effect"]):
+    def for_people(self) -> EffectQuerySet:
+        """Those of which a person has to say whether they took effect: what a look at the site
+        could not tell, and what was begun by a job that has ended since, so that nobody looks."""
+        at_work = Step.objects.filter(job=models.OuterRef("job"), status=JobStatus.RUNNING)
+        left = Q(status=Effect.Status.INTENDED, job__status__in=FINISHED) & ~models.Exists(at_work)
+        return self.filter(
+            Q(status=Effect.Status.UNKNOWN) | left,
+            status__in=[Effect.Status.INTENDED, Effect.Status.UNKNOWN],  # as the index has it
+        )
 
 
 class Effect(models.Model):
@@ -42,6 +55,8 @@ class Effect(models.Model):
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )
 
+    objects = EffectQuerySet.as_manager()
+
     class Meta:
         ordering = ["id"]
         constraints = [
@@ -49,7 +64,9 @@ class Effect(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["workspace", "id"], condition=Q(status="unknown"), name="effect_unknown"
+                fields=["workspace", "id"],
+                condition=Q(status__in=["intended", "unknown"]),
+                name="effect_open",
             )
         ]
         triggers = [

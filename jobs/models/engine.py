@@ -1,5 +1,5 @@
-"""The engine's tables. Who writes them: `submit.py`, `steps.py`, `sweep.py`, `flow.py`, `control.py`
-and `keys.py`, for the most part by `statements/`; `records.py` for jobs without steps. Nobody else.
+"""The engine's tables. Who writes them: `submit.py`, `steps.py`, `sweep.py`, `flow.py`, `keys.py`
+and `control.py`, mostly by `statements/`; `records.py` for jobs without steps. Nobody else.
 
 A job is one run of a workflow: a chain of stages, each a group of steps. `stage`, `stage_open` and
 `stage_sizes` hold the whole of the joining: the step that takes `stage_open` to zero opens the

@@ -23,7 +23,9 @@ from jobs.statements.claiming import (
     report_progress,
 )
 from jobs.statements.completing import Completion, complete_steps
-from jobs.statements.creating import create_jobs
+from jobs.statements.creating import as_json, create_jobs, creating, job_values
+from jobs.statements.intending import Intended, change_effect, intend
+from jobs.statements.keying import replace_key, set_key
 from jobs.statements.limits import (
     Limit,
     age_steps,
@@ -51,26 +53,34 @@ __all__ = [
     "ClaimedStep",
     "Completion",
     "EndedWait",
+    "Intended",
     "Limit",
     "Orphan",
     "WaitAnswer",
     "age_steps",
     "answer_waits",
+    "as_json",
+    "change_effect",
     "claim_limited",
     "claim_next",
     "complete_steps",
     "count_unanswered",
     "create_jobs",
+    "creating",
     "find_answer",
     "find_held_keys",
     "find_waits",
     "hold_back",
+    "intend",
+    "job_values",
     "lock_limits",
     "make_due_ready",
     "make_held_ready",
     "make_job_ready",
     "read_limits",
     "renew_leases",
+    "replace_key",
     "report_progress",
     "set_due_of_held",
+    "set_key",
 ]

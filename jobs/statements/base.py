@@ -78,6 +78,18 @@ STARTED_DATA = """jsonb_build_object(
             'job', jsonb_build_object('status', 'running', 'started_at', j.started_at))"""
 
 
+# The locks that a claimed step's writes need, in their order.
+HELD = """
+WITH s AS (
+    SELECT id, job_id FROM jobs_step
+    WHERE id = %(step)s AND fence = %(fence)s AND status = 'running'
+    FOR NO KEY UPDATE
+), held AS (
+    SELECT jobs_job.id, jobs_job.workspace_id FROM jobs_job JOIN s ON s.job_id = jobs_job.id
+    FOR NO KEY UPDATE OF jobs_job
+)"""
+
+
 def run(statement: str, **values: Any) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(statement, values)

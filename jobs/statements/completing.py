@@ -206,7 +206,8 @@ def complete_steps(
     """Completes steps, each with its output, and opens what follows; by the steps' ids. Those that
     are not returned had a fencing token that is no longer good.
 
-    `queues`: which the caller may go on with itself; empty to have everything sent to others.
+    `queues`: which the caller may go on with itself, those that all workers serve last, from where
+    it may get another step; empty to have everything sent to others.
     `apart`: flow keys of steps that are not to be claimed here. None for no claims but of the step
     that alone follows.
     """
@@ -219,7 +220,7 @@ def complete_steps(
         fences=[step.fence for step, _ in done],
         outputs=[json.dumps(output) for _, output in done],
         wants=[step in wanting for step, _ in done],
-        queue=queues[0] if queues else "",
+        queue=queues[-1] if queues else "",
         queues=list(queues),
         apart=list(apart or []),
         worker=worker,

@@ -55,11 +55,14 @@ def _record(columns: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {kind}" for name, kind in columns.items())
 
 
-CREATE_JOBS = f"""
-WITH j AS (
+def creating(only: str = "true") -> str:
+    """Parts of a statement's WITH: `j`, `s` and `e` write those jobs of `job_values`, with all of
+    their steps and the first event, for which `only` says so of the row `new`."""
+    return f"""j AS (
     INSERT INTO jobs_job ({_names(JOB_COLUMNS)}, status, stage, weight_done, progress)
     SELECT {_names(JOB_COLUMNS)}, 'pending', 0, 0, 0
     FROM jsonb_to_recordset(%(jobs)s::jsonb) AS new ({_record(JOB_COLUMNS)})
+    WHERE {only}
     ON CONFLICT (workspace_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING id, title, created_at
 ), s AS (
@@ -72,9 +75,10 @@ WITH j AS (
 ), e AS (
     INSERT INTO jobs_event (job_id, number, kind, message, data)
     SELECT id, 1, 'job.created', title, '{{}}' FROM j
-)
-SELECT id, created_at FROM j
-"""
+)"""
+
+
+CREATE_JOBS = f"WITH {creating()} SELECT id, created_at FROM j"
 
 
 def create_jobs(
@@ -82,15 +86,16 @@ def create_jobs(
 ) -> dict[uuid.UUID, datetime]:
     """Writes jobs with all of their steps; when each was created. A job whose idempotency key is
     taken in its workspace is left out, and so are its steps."""
-    rows = run(
-        CREATE_JOBS,
-        jobs=_dumps([{name: getattr(job, name) for name in JOB_COLUMNS} for job in jobs]),
-        steps=_dumps(steps),
-    )
-    return dict(rows)
+    return dict(run(CREATE_JOBS, **job_values(jobs, steps)))
 
 
-def _dumps(rows: Sequence[Mapping[str, Any]]) -> str:
+def job_values(jobs: Sequence[Job], steps: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What a statement with the parts of `creating` is run with."""
+    rows = [{name: getattr(job, name) for name in JOB_COLUMNS} for job in jobs]
+    return {"jobs": as_json(rows), "steps": as_json(steps)}
+
+
+def as_json(rows: Sequence[Mapping[str, Any]]) -> str:
     return json.dumps(rows, default=_uuid_as_text)
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from jobs.statements.base import json_value, run
 
+URGENT = 1000  # a priority that nobody gives a job
+
 # Rows that others have locked are left for the next time: waiting for several jobs in some order is
 # how deadlocks are made.
 MAKE_READY = """
@@ -98,16 +100,19 @@ FOR NO KEY UPDATE
 """
 
 
+# A one-time password is good for minutes: what has one goes before all that could run at any time.
 ANSWER = """
 WITH given AS (
-    SELECT DISTINCT ON (w.step_id) w.step_id, w.id AS wait_id, given.answer, given.message
+    SELECT DISTINCT ON (w.step_id) w.step_id, w.id AS wait_id, w.kind, given.answer, given.message
     FROM unnest(%(waits)s::uuid[], %(answers)s::jsonb[], %(messages)s::varchar[])
             WITH ORDINALITY AS given (id, answer, message, place)
         JOIN jobs_wait w ON w.id = given.id
     WHERE w.status = 'open'
     ORDER BY w.step_id, given.place
 ), s AS (
-    UPDATE jobs_step SET status = 'ready', due_at = statement_timestamp(), phase = ''
+    UPDATE jobs_step SET
+        status = 'ready', due_at = statement_timestamp(), phase = '',
+        priority = greatest(priority, CASE WHEN given.kind = 'otp' THEN %(urgent)s::smallint END)
     FROM given WHERE jobs_step.id = given.step_id AND status = 'waiting'
     RETURNING jobs_step.*, given.wait_id, given.answer, given.message
 ), w AS (
@@ -187,6 +192,7 @@ def answer_waits(
         answers=[json.dumps(each.data) for each in answers],
         messages=[each.message for each in answers],
         by=by,
+        urgent=URGENT,
     )
     return {wait_id: (job_id, queue) for wait_id, job_id, queue in rows}
 

@@ -103,7 +103,7 @@ def claim_due(most: int) -> list[Message]:
     with transaction.atomic():
         # Locked so that two senders do not both fill what one endpoint may have at a time. In any
         # order, since nobody waits, and so that none is always the last.
-        due = WebhookDelivery.objects.filter(_is_due(), endpoint=OuterRef("pk"))
+        due = WebhookDelivery.objects.filter(is_due(), endpoint=OuterRef("pk"))
         rows = WebhookEndpoint.objects.filter(Exists(due), disabled_at=None).order_by("?")
         rows = rows.select_for_update(no_key=True, skip_locked=True, of=("self",))
         for endpoint in rows.annotate(time=Now()):
@@ -116,7 +116,7 @@ def _claim_of(endpoint: WebhookEndpoint, most: int) -> list[WebhookDelivery]:
     free = min(most, MOST_OF_ONE - mine.filter(lease_expires_at__gt=Now()).count())
     if free <= 0:
         return []
-    due = mine.filter(_is_due()).order_by("due_at").values_list("pk", flat=True)
+    due = mine.filter(is_due()).order_by("due_at").values_list("pk", flat=True)
     chosen = list(due.select_for_update(no_key=True, skip_locked=True, of=("self",))[:free])
     rows = WebhookDelivery.objects.filter(pk__in=chosen)
     rows.update(attempt=F("attempt") + 1, lease_expires_at=Now() + LEASE)
@@ -126,7 +126,8 @@ def _claim_of(endpoint: WebhookEndpoint, most: int) -> list[WebhookDelivery]:
     return deliveries
 
 
-def _is_due() -> Q:
+def is_due() -> Q:
+    """Of a row that is sent so: it is pending, its time has come, and nobody has claimed it."""
     free = Q(lease_expires_at=None) | Q(lease_expires_at__lte=Now())
     return Q(status=PENDING, due_at__lte=Now()) & free
 
@@ -167,14 +168,7 @@ def decide_delay(answer: Answer, tries: int, chance: float) -> timedelta | None:
 def record(message: Message, answer: Answer) -> bool:
     """Writes down what came of an attempt; False when our claim no longer holds."""
     delay = decide_delay(answer, message.tries, random.random())  # noqa: S311
-    outcome: dict[str, Any] = {
-        "lease_expires_at": None,
-        "response_status": answer.status,
-        "response_body": answer.body[:BODY_LENGTH],
-        "error": answer.error[:ERROR_LENGTH],
-        # Read when it was claimed: only who has the claim writes it.
-        "history": [*message.history, _attempt(message, answer)][-MOST_ATTEMPTS:],
-    }
+    outcome = describe_outcome(message, answer, answer.error)
     if answer.is_success:
         outcome |= {"status": WebhookDelivery.Status.DELIVERED, "delivered_at": Now()}
     elif delay is None:
@@ -192,14 +186,24 @@ def record(message: Message, answer: Answer) -> bool:
     return True
 
 
-def _attempt(message: Message, answer: Answer) -> dict[str, Any]:
-    return {
+def describe_outcome(message: Message, answer: Answer, error: str) -> dict[str, Any]:
+    """What a row keeps of an attempt, whatever came of it: the claim is over, and its history has
+    one more. `error` is for people."""
+    attempt = {
         "attempt": message.attempt,
         "at": message.claimed_at.isoformat(),
         "seconds": None if answer.seconds is None else round(answer.seconds, 3),
         "status": answer.status,
         "body": answer.body[:ATTEMPT_BODY_LENGTH],
-        "error": answer.error[:ERROR_LENGTH],
+        "error": error[:ERROR_LENGTH],
+    }
+    return {
+        "lease_expires_at": None,
+        "response_status": answer.status,
+        "response_body": answer.body[:BODY_LENGTH],
+        "error": error[:ERROR_LENGTH],
+        # Read when it was claimed: only who has the claim writes it.
+        "history": [*message.history, attempt][-MOST_ATTEMPTS:],
     }
 
 

@@ -176,6 +176,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "reject code": requests.reject_code,
     "make due ready": sweep.make_due_ready,
     "recover expired": sweep.recover_expired,
+    "return stranded": sweep.return_stranded,
     "age steps": sweep.age_steps,
     "sweep": sweep.sweep,
     "cancel": control.cancel_job,

@@ -408,6 +408,13 @@ def lost_workers(folder):
     return given()
 
 
+def stranded(folder):
+    for _ in range(2):
+        submit_toy([["a"]], options={"a": {"queue": "host.gone"}})
+    Step.objects.update(due_at=Now() - LONG_AGO)
+    return given("host.gone")
+
+
 def everything_to_sweep(folder):
     """Something for each part of the sweep."""
     hold_back(1)
@@ -644,15 +651,13 @@ CASES: dict[str, Case] = {
     "saving a checkpoint": Case(
         "save checkpoint", checkpoint, ("steps.save_checkpoint",), repeats=NEVER
     ),
-    "setting a key": Case("set key", set_key, ("keys.set_key",), repeats=NEVER),
+    "setting a key": Case("set key", set_key, ("statements.keying.set_key",), repeats=NEVER),
     "keeping evidence": Case(
         "keep artifact", evidence, ("context.StepContext.keep_artifact",), repeats=NEVER
     ),
     "intending": Case("begin effect", begin, ("effects.begin",), repeats=NEVER),
-    "intending again": Case(
-        "begin effect again", begin_again, ("effects.begin_again",), repeats=NEVER
-    ),
-    "settling": Case("settle effect", settle, ("effects.settle",), repeats=NEVER),
+    "intending again": Case("begin effect again", begin_again, ("effects._change",), repeats=NEVER),
+    "settling": Case("settle effect", settle, ("effects._change",), repeats=NEVER),
     "deciding": Case(
         "decide",
         lambda _: given(unknown_effect().pk, happened=True, by=alice()),
@@ -660,6 +665,7 @@ CASES: dict[str, Case] = {
     ),
     "sweeping what is due": Case("make due ready", postponed_three, ("sweep.make_due_ready",)),
     "sweeping lost leases": Case("recover expired", lost_workers, ("sweep._recover",) * 3),
+    "sweeping what is stranded": Case("return stranded", stranded, ("steps.return_stranded",) * 2),
     "sweeping": Case(
         "sweep",
         everything_to_sweep,

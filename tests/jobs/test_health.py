@@ -11,7 +11,7 @@ from accounts.models import User
 from jobs import health, processes
 from jobs.health import HealthReader, State
 from jobs.models import Process, Status, Step
-from jobs.processes import Heart
+from jobs.processes import Heart, host_queue
 from jobs.tally import tally
 from tests.jobs.workers import running_scheduler, running_worker
 from tests.jobs.workflows import submit_toy
@@ -256,7 +256,7 @@ def test_real_worker_and_scheduler_make_themselves_known_and_go_in_good_order(br
     with running_worker(tmp_path, "worker") as worker:
         known = wait_until(lambda: Process.objects.filter(kind="worker").first())
         assert known.name.endswith(f":{worker.process.pid}")
-        assert known.queues == ["steps"]
+        assert known.queues == [host_queue(), "steps"]
         with running_scheduler(tmp_path):
             wait_until(lambda: Process.objects.filter(kind="scheduler").exists())
             assert asked() == set()

@@ -1,13 +1,19 @@
 """What waits for a person: on a page, over REST, and answered there. Charlie is no admin."""
 
 import json
+from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.db.models.functions import Now
 from django.test import Client as HttpClient
 
 from accounts.models import User, Workspace
-from jobs.effects import CannotTell
-from jobs.models import InboundMessage, Status
+from jobs.archive import old_jobs
+from jobs.control import rerun_job
+from jobs.effects import CannotTell, DidNotHappen, Happened, decide
+from jobs.errors import BusinessError
+from jobs.models import Effect, InboundMessage, Status
 from jobs.otp.messages import Inbound, receive
 from jobs.otp.requests import otp
 from jobs.plans import Done, WaitFor
@@ -230,3 +236,109 @@ def test_another_teams_messages_are_not_shown_and_not_found(alice):
         {"request": str(second.otp_requests.get().pk)},
     )
     assert answer.status_code == 404
+
+
+# --- Begun by a job that has ended since ---------------------------------------------------------
+
+
+def dies_after_the_act(context):
+    """Its one attempt ends without anybody looking whether the payment went through."""
+
+    def die():
+        raise BusinessError("no_answer", "The bank did not answer.")
+
+    return Done(
+        context.perform(
+            "pay:6",
+            title="Pay ₹500",
+            intent={"order": 6},
+            act=die,
+            reconcile=lambda effect: Happened({"found": True}),
+        )
+    )
+
+
+def left_open(by):
+    job = start("left", dies_after_the_act, by)
+    assert (get_job(job).status, job.effects.get().status) == (Status.FAILED, "intended")
+    return job
+
+
+def test_a_person_is_asked_of_an_act_whose_job_has_failed(alice):
+    left_open(alice)
+
+    (effect,) = read(alice)["effects"]
+
+    assert effect["title"] == "Pay ₹500"
+    assert effect["reason"].startswith("Its job ended before anybody looked what came of it.")
+    assert effect["at"] is not None
+
+
+def test_an_act_of_a_job_that_is_at_work_is_asked_of_nobody(alice):
+    seen = []
+
+    def looks_at_the_inbox(context):
+        def act():
+            seen.append(read(alice)["effects"])
+            effect = Effect.objects.get()
+            seen.append(post(alice, f"/api/effects/{effect.pk}/settle", {"happened": True}))
+            return {}
+
+        return Done(
+            context.perform(
+                "pay:7", title="Pay", intent={}, act=act, reconcile=lambda _: DidNotHappen()
+            )
+        )
+
+    job = start("busy", looks_at_the_inbox, alice)
+
+    assert seen[0] == []
+    assert (seen[1].status_code, seen[1].json()["code"]) == (409, "EFFECT_IS_UNDER_WAY")
+    assert job.effects.get().settled_by is None
+    assert get_job(job).status == Status.COMPLETED
+
+
+def test_an_act_whose_cancelled_step_still_stops_is_asked_of_nobody(alice):
+    job = left_open(alice)
+    with connection.cursor() as cursor:  # as while its browser unwinds
+        cursor.execute("SET session_replication_role = replica")
+        job.steps.update(
+            status=Status.RUNNING, worker="alice", lease_expires_at=Now() + timedelta(minutes=1)
+        )
+        cursor.execute("SET session_replication_role = DEFAULT")
+
+    assert read(alice)["effects"] == []
+
+
+@pytest.mark.parametrize(("happened", "status"), [(True, "confirmed"), (False, "absent")])
+def test_what_a_person_says_of_it_is_kept_and_the_job_stays_as_it_ended(happened, status, alice):
+    job = left_open(alice)
+    (effect,) = read(alice)["effects"]
+
+    answer = post(alice, effect["answer_url"], {"happened": happened})
+
+    assert answer.status_code == 200
+    assert (job.effects.get().status, job.effects.get().settled_by) == (status, alice.user)
+    assert get_job(job).status == Status.FAILED
+    assert read(alice)["effects"] == []
+
+
+def test_job_that_is_run_again_looks_by_itself(alice):
+    job = left_open(alice)
+
+    rerun_job(job.pk, by="alice")
+    assert read(alice)["effects"] == []
+    runner.run_ready_steps(["steps"])
+
+    assert (get_job(job).status, job.effects.get().status) == (Status.COMPLETED, "confirmed")
+    assert job.effects.get().tries == 1
+
+
+def test_job_of_an_act_left_open_is_not_archived(alice):
+    job = left_open(alice)
+    type(job).objects.update(finished_at=Now() - timedelta(days=60))
+    old = old_jobs(timedelta(days=30))
+
+    assert list(old) == []
+    decide(job.effects.get().pk, happened=False, by=alice.user)
+    assert list(old.all()) == [job]

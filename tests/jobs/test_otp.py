@@ -15,6 +15,7 @@ from jobs.otp.messages import Inbound, erase_old_codes, receive
 from jobs.otp.requests import enter_code, otp
 from jobs.plans import Done, WaitFor
 from jobs.runner import runner
+from jobs.steps import claim_next
 from jobs.sweep import make_due_ready
 from tests.jobs.rivals import elsewhere
 from tests.jobs.rows import LONG_AGO, event_kinds, get_job, get_step
@@ -114,6 +115,16 @@ def test_a_message_that_is_there_first_is_kept_and_used():
     assert TYPED == [GOOD]
     message.refresh_from_db()
     assert message.status == "given"
+
+
+@pytest.mark.django_db
+def test_a_step_that_has_its_code_goes_before_all_others():
+    waiting = start()
+    submit_toy([["b"]], priority=10)
+
+    sms()
+
+    assert claim_next(["steps"], worker="alice").job_id == waiting.pk
 
 
 @pytest.mark.django_db

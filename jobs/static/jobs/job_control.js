@@ -13,7 +13,7 @@ form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const go = part(dialog, "go");
   go.disabled = true;
-  const trouble = await send();
+  const trouble = await send(form.elements.reason.value);
   go.disabled = false;
   setText(part(dialog, "trouble"), trouble);
   if (!trouble) dialog.close();
@@ -45,7 +45,7 @@ export function askToCancel(id) {
     words: "What has not begun never will. A step that is running is stopped within seconds.",
     button: "Cancel the job",
     hasReason: true,
-    send: () => post(`/api/jobs/${id}/cancel`, { reason: form.elements.reason.value }),
+    send: (reason) => post(`/api/jobs/${id}/cancel`, { reason }),
   });
 }
 
@@ -60,7 +60,8 @@ export function askToRunAgain(id, step = null) {
   });
 }
 
-function ask(question) {
+/** `question` has a heading, words, the button's text, hasReason, and send(reason). */
+export function ask(question) {
   send = question.send;
   setText(part(dialog, "heading"), question.heading);
   setText(part(dialog, "words"), question.words);

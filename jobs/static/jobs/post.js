@@ -5,17 +5,20 @@ const LOGGED_OUT = "You are logged out. Log in again in another tab, then repeat
 
 /** Posts it; the sentence that says what went wrong, or nothing. */
 export async function post(url, body) {
+  return (await postFor(url, body)).trouble;
+}
+
+/** Posts it; what was answered, or the sentence that says what went wrong. */
+export async function postFor(url, body) {
   const headers = {
     "Content-Type": "application/json",
     "X-CSRFToken": document.querySelector("input[name=csrfmiddlewaretoken]").value,
   };
   try {
     const answer = await fetch(url, { method: "POST", headers, body: JSON.stringify(body) });
-    if (answer.ok) return "";
-    if (answer.status === 401) return LOGGED_OUT;
-    const { error } = await answer.json();
-    return error;
+    const said = answer.status === 401 ? { error: LOGGED_OUT } : await answer.json();
+    return answer.ok ? { trouble: "", answer: said } : { trouble: said.error };
   } catch {
-    return "There was no answer. Look whether anything changed, then try again.";
+    return { trouble: "There was no answer. Look whether anything changed, then try again." };
   }
 }
