@@ -55,13 +55,9 @@ LAUNCH_ARGUMENTS = (
     # connection that would not use the guard finds no address.
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
 )
-# The first four are what Playwright passes in headless mode: Chromium knows only the last
-# --blink-settings.
-WITHOUT_IMAGES = (
-    "--blink-settings=primaryHoverType=2,availableHoverTypes=2,"
-    "primaryPointerType=4,availablePointerTypes=4,imagesEnabled=false",
-    "--disable-remote-fonts",
-)
+# What Playwright passes in headless mode: Chromium knows only the last --blink-settings.
+POINTER = "primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4"
+WITHOUT_IMAGES = (f"--blink-settings={POINTER},imagesEnabled=false", "--disable-remote-fonts")
 
 PROFILES = "playwright_chromiumdev_profile-*"
 # Longer than any launch takes, so that a folder whose Chromium is just starting is not taken.
@@ -114,26 +110,55 @@ def _is_snap(path: Path) -> bool:
     return start.startswith(b"#!") and b"/snap/" in start
 
 
+class Driver:
+    """A running Playwright. Use `await Driver.start()`."""
+
+    def __init__(self, playwright: Playwright, process: psutil.Process) -> None:
+        self.playwright = playwright
+        self.process = process
+
+    @classmethod
+    async def start(cls) -> Self:
+        """Raises BrowserDied. Two starts at the same time would mix their processes up."""
+        others = _find_drivers()
+        try:
+            playwright = await settle_within(LAUNCH_SECONDS, async_playwright().start())
+        except (PlaywrightError, OSError) as error:
+            for process in _find_drivers() - others:
+                _kill(process)
+            raise BrowserDied(f"Playwright's driver did not start: {_first_line(error)}") from error
+        return cls(playwright, (_find_drivers() - others).pop())
+
+    @property
+    def alive(self) -> bool:
+        return self.process.is_running()
+
+    def kill(self) -> None:
+        """Ends it, and the browser that it launched, by force, so that every call that waits for
+        them fails."""
+        _kill(self.process)
+
+    async def end(self) -> None:
+        stopping = asyncio.ensure_future(self.playwright.stop())
+        await asyncio.wait({stopping}, timeout=CLOSE_SECONDS)
+        if not stopping.done():
+            _kill(self.process)
+            await asyncio.wait({stopping}, timeout=CLOSE_SECONDS)
+        stopping.add_done_callback(look_away)
+
+
 class Chromium:
     """A running browser with its driver. Use `await Chromium.launch(...)`."""
 
-    def __init__(
-        self,
-        playwright: Playwright,
-        browser: Browser,
-        driver: psutil.Process,
-        *,
-        images: bool,
-    ) -> None:
+    def __init__(self, driver: Driver, browser: Browser, *, images: bool) -> None:
         self.browser = browser
         self.images = images
         self.launched_at = time.monotonic()
         self.contexts = 0  # open now
         self.flows = 0  # ever
         self.retired = False
-        self._playwright = playwright
         self._driver = driver
-        self._profiles = _find_profiles(driver)
+        self._profiles = _find_profiles(driver.process)
 
     @classmethod
     async def launch(cls, executable: Path | None, *, images: bool) -> Self:
@@ -144,29 +169,24 @@ class Chromium:
                 "chromium-headless-shell; elsewhere: `playwright install chromium`) or set "
                 "CHROMIUM_PATH to its executable."
             )
-        others = _find_drivers()
+        driver = await Driver.start()
         try:
-            playwright = await settle_within(LAUNCH_SECONDS, async_playwright().start())
+            browser = await _launch(driver.playwright, executable, images=images)
         except (PlaywrightError, OSError) as error:
-            for driver in _find_drivers() - others:
-                _kill(driver)
-            raise BrowserDied(f"Playwright's driver did not start: {_first_line(error)}") from error
-        driver = (_find_drivers() - others).pop()
-        try:
-            browser = await _launch(playwright, executable, images=images)
-        except (PlaywrightError, OSError) as error:
-            await _end_driver(playwright, driver)
+            await driver.end()
             raise BrowserDied(
                 f"Chromium at {executable} did not start: {_first_line(error)}. Start it by hand "
                 "to see why, or name another one in CHROMIUM_PATH."
             ) from error
-        log.info("browser_launched", driver=driver.pid, version=browser.version, images=images)
-        return cls(playwright, browser, driver, images=images)
+        log.info(
+            "browser_launched", driver=driver.process.pid, version=browser.version, images=images
+        )
+        return cls(driver, browser, images=images)
 
     @property
     def alive(self) -> bool:
         # A driver that died takes its browser along, but says so to nobody.
-        return self.browser.is_connected() and self._driver.is_running()
+        return self.browser.is_connected() and self._driver.alive
 
     def kill(self) -> None:
         """Ends browser and driver by force, so that every call that waits for them fails.
@@ -174,18 +194,18 @@ class Chromium:
         The driver must go too: one that hangs would leave those calls waiting for ever. May be
         repeated; `close` tidies up after it.
         """
-        log.warning("browser_killed", driver=self._driver.pid, flows=self.flows)
-        _kill(self._driver)
+        log.warning("browser_killed", driver=self._driver.process.pid, flows=self.flows)
+        self._driver.kill()
 
     async def close(self) -> None:
         """Ends browser and driver, by force if they do not end by themselves."""
         with suppress(PlaywrightError, TimeoutError):
             await settle_within(CLOSE_SECONDS, self.browser.close())
-        await _end_driver(self._playwright, self._driver)
+        await self._driver.end()
         # Playwright does it too, unless something died in the wrong order.
         for profile in self._profiles:
             await asyncio.to_thread(shutil.rmtree, profile, ignore_errors=True)
-        log.info("browser_closed", driver=self._driver.pid, flows=self.flows)
+        log.info("browser_closed", driver=self._driver.process.pid, flows=self.flows)
 
 
 def remove_leftovers(older_than_seconds: float = LEFTOVER_SECONDS) -> list[Path]:
@@ -253,15 +273,6 @@ def _kill(driver: psutil.Process) -> None:
     for process in (driver, *_descendants(driver)):
         with suppress(psutil.NoSuchProcess):
             process.kill()
-
-
-async def _end_driver(playwright: Playwright, driver: psutil.Process) -> None:
-    stopping = asyncio.ensure_future(playwright.stop())
-    await asyncio.wait({stopping}, timeout=CLOSE_SECONDS)
-    if not stopping.done():
-        _kill(driver)
-        await asyncio.wait({stopping}, timeout=CLOSE_SECONDS)
-    stopping.add_done_callback(look_away)
 
 
 def _find_profiles(driver: psutil.Process) -> set[Path]:

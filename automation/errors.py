@@ -7,7 +7,9 @@ this time. Whether work is retried, handed to a person or failed is decided by t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
+
+VoucherFault = Literal["already_used", "invalid", "expired", "other"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,59 @@ class BrowserDied(SiteTrouble):
     code = "browser_died"
 
 
+class SessionBusy(SiteTrouble):
+    """Another worker uses the parked browser of this session."""
+
+    code = "session_busy"
+
+
 class StepStopped(AutomationError):
     """A cancel or the step's time limit closed the browser context under the flow."""
 
     code = "stopped"
+
+
+class UnderMaintenance(SiteTrouble):
+    """The site says that it cannot be used for now."""
+
+    code = "maintenance"
+
+
+class OutOfInventory(BusinessError):
+    code = "out_of_inventory"
+
+
+class LimitExceeded(BusinessError):
+    """The portal sells this account no more for now (the month's limit)."""
+
+    code = "limit_exceeded"
+
+
+class CardDeclined(BusinessError):
+    code = "card_declined"
+
+
+class CodeNotAccepted(BusinessError):
+    """No code is taken any more, and no new one can be asked for."""
+
+    code = "code_not_accepted"
+
+
+class VoucherRefused(BusinessError):
+    """The redeemer's answer to a voucher was no, and nothing was credited. `kind` says why."""
+
+    code = "voucher_refused"
+
+    def __init__(self, message: str, *, kind: VoucherFault) -> None:
+        super().__init__(message)
+        self.kind: VoucherFault = kind
+
+
+class OutcomeOpen(SiteTrouble):
+    """Pressed what cannot be taken back, and the site's answer did not come.
+
+    What happened is found out by looking (the portal's orders, the redeemer's history), never by
+    pressing again.
+    """
+
+    code = "outcome_open"

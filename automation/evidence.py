@@ -30,6 +30,7 @@ from playwright.async_api import Error as PlaywrightError
 
 from automation.errors import Evidence
 from automation.guard import Refusal
+from automation.site import is_xpath
 from automation.waiting import settle_within
 
 log = structlog.get_logger(__name__)
@@ -69,7 +70,7 @@ SENSITIVE_INPUTS = ", ".join(
 )
 
 # Runs in the page on a copy that belongs to no window: nothing in it is loaded, run or upgraded.
-TRIMMED_DOM = """([sensitive, secretName, limit]) => {
+TRIMMED_DOM = """([sensitive, secretName, limit, hidden]) => {
   const copy = document.implementation.createHTMLDocument("")
     .importNode(document.documentElement, true);
   const secret = new RegExp(secretName, "i");
@@ -94,6 +95,15 @@ TRIMMED_DOM = """([sensitive, secretName, limit]) => {
   copy.querySelectorAll(sensitive).forEach((element) => {
     if (element.hasAttribute("value")) element.setAttribute("value", "[masked]");
   });
+  const find = (selector) => {
+    if (!/^\\(*\\//.test(selector)) return Array.from(copy.querySelectorAll(selector));
+    const found = document.evaluate(selector, copy, null, XPathResult.ORDERED_NODE_SNAPSHOT_TYPE);
+    return Array.from({ length: found.snapshotLength }, (_, i) => found.snapshotItem(i));
+  };
+  for (const element of hidden.flatMap(find)) {
+    element.textContent = "[masked]";
+    if (element.hasAttribute("value")) element.setAttribute("value", "[masked]");
+  }
   return copy.outerHTML.slice(0, limit);
 }"""
 
@@ -101,10 +111,12 @@ TRIMMED_DOM = """([sensitive, secretName, limit]) => {
 class Mask:
     """Takes secrets out of text: the given ones in every usual spelling, and what looks like one.
 
-    Called, it does both; `scrub` takes only the given secrets, out of an exception.
+    Called, it does both; `scrub` takes only the given secrets, out of an exception. `hidden` are
+    selectors of what is secret on a page whatever it is.
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
+        self.hidden: set[str] = set()
         self.secrets = tuple(secret for secret in secrets if secret)
         spellings = {
             spelling
@@ -160,20 +172,26 @@ class Recorder:
     text is often the only thing that a shop says.
     """
 
-    def __init__(self, context: BrowserContext, page: Page) -> None:
+    def __init__(self, context: BrowserContext, page: Page, *, is_shared: bool = False) -> None:
+        """`is_shared`: other flows have pages in this context, which are no popups of ours."""
+        source = page if is_shared else context
         self._page = page
         self._console: deque[dict[str, Any]] = deque(maxlen=MAX_CONSOLE)
         self._network: deque[dict[str, Any]] = deque(maxlen=MAX_NETWORK)
         self._pending: dict[Request, dict[str, Any]] = {}
         self.forget()
-        context.on("console", self._on_console)
+        source.on("console", self._on_console)
+        source.on("request", self._on_request)
+        source.on("response", self._on_response)
+        source.on("requestfinished", self._on_finished)
+        source.on("requestfailed", self._on_failed)
         context.on("weberror", self._on_error)
+        # Of other flows' pages too: a dialog that nobody here listens to is refused.
         context.on("dialog", self._on_dialog)
-        context.on("page", self._on_popup)
-        context.on("request", self._on_request)
-        context.on("response", self._on_response)
-        context.on("requestfinished", self._on_finished)
-        context.on("requestfailed", self._on_failed)
+        if is_shared:
+            page.on("popup", self._on_popup)
+        else:
+            context.on("page", self._on_popup)
         page.on("crash", self._on_crash)
 
     def forget(self) -> None:
@@ -268,13 +286,16 @@ async def gather(
     *,
     phase: str,
     refusals: Iterable[Refusal],
+    stops_loading: bool = True,
 ) -> Evidence:
-    """Evidence of the page as it is now, within four seconds. Never raises; ends navigations.
+    """Evidence of the page as it is now, within four seconds. Never raises; ends navigations,
+    unless they are to go on (`stops_loading`): then there may be less to see.
 
     What cannot be had is missing from it: a screenshot whose secrets could not be found is not
     taken, rather than shown.
     """
-    await _attempt("stop", STOP_SECONDS, _stop_loading(page))
+    if stops_loading:
+        await _attempt("stop", STOP_SECONDS, _stop_loading(page))
     dom = await _attempt("dom", DOM_SECONDS, _trimmed_dom(page, mask))
     screenshot = await _attempt("screenshot", SCREENSHOT_SECONDS, _masked_screenshot(page, mask))
     network = [*recorder.network(mask), *map(_as_line, refusals)]
@@ -313,7 +334,8 @@ async def _trimmed_dom(page: Page, mask: Mask) -> str:
     for frame in _frames(page):
         # Beyond the limit by a margin, so that no secret is cut in half before it is masked.
         limit = MAX_DOM_CHARACTERS + 6 * longest
-        dom = await frame.evaluate(TRIMMED_DOM, [SENSITIVE_INPUTS, SENSITIVE_NAME, limit])
+        about = [SENSITIVE_INPUTS, SENSITIVE_NAME, limit, sorted(mask.hidden)]
+        dom = await frame.evaluate(TRIMMED_DOM, about)
         found.append(mask(f"<!-- {frame.url} -->\n{dom}"))
     return "\n".join(found)[:MAX_DOM_CHARACTERS]
 
@@ -326,6 +348,9 @@ async def _masked_screenshot(page: Page, mask: Mask) -> bytes:
         hidden.append(frame.locator(SENSITIVE_INPUTS))
         hidden += [fields.nth(i) for i, value in enumerate(values) if mask.shows(str(value))]
         hidden += [frame.get_by_text(secret) for secret in mask.secrets]
+        hidden += [
+            frame.locator(f"xpath={each}" if is_xpath(each) else each) for each in mask.hidden
+        ]
     return await page.screenshot(
         mask=hidden, mask_color="#444", animations="disabled", timeout=SCREENSHOT_SECONDS * 1000
     )

@@ -85,17 +85,42 @@ class Refused(Exception):
     """The policy forbids this connection. It is in `Guard.refusals` too."""
 
 
-class Guard:
-    """The proxy of one browser context. Use `await Guard.open(policy)`, and `close()` at the end.
+class GuardLog:
+    """What a guard did not let through, for whoever looks into a failure.
 
     `refusals` are connections that the policy forbids, `failures` those that the network did not
     give us; each host is in them once.
     """
 
-    def __init__(self, policy: NetworkPolicy, resolve: Resolve, connect: Connect) -> None:
-        self.policy = policy
+    def __init__(self) -> None:
         self.refusals: list[Refusal] = []
         self.failures: list[Refusal] = []
+
+    def note_refusal(self, refusal: Refusal) -> None:
+        _remember(self.refusals, refusal)
+
+    def note_failure(self, failure: Refusal) -> None:
+        _remember(self.failures, failure)
+
+    def forget(self) -> None:
+        """Starts the lists anew, for the next user of a kept context."""
+        self.refusals.clear()
+        self.failures.clear()
+
+    def find_refusal(self, host: str) -> Refusal | None:
+        return _find(self.refusals, host)
+
+    def find_failure(self, host: str) -> Refusal | None:
+        return _find(self.failures, host)
+
+
+class Guard(GuardLog):
+    """The proxy of one browser context. Use `await Guard.open(policy)`, and `close()` at the
+    end."""
+
+    def __init__(self, policy: NetworkPolicy, resolve: Resolve, connect: Connect) -> None:
+        super().__init__()
+        self.policy = policy
         self._resolve = resolve
         self._connect = connect
         self._tunnels: set[_Tunnel] = set()
@@ -126,17 +151,6 @@ class Guard:
         for tunnel in tuple(self._tunnels):
             tunnel.abort()
 
-    def forget(self) -> None:
-        """Starts the lists anew, for the next user of a kept context."""
-        self.refusals.clear()
-        self.failures.clear()
-
-    def find_refusal(self, host: str) -> Refusal | None:
-        return _find(self.refusals, host)
-
-    def find_failure(self, host: str) -> Refusal | None:
-        return _find(self.failures, host)
-
     async def connect(self, protocol: asyncio.Protocol, host: str, port: int) -> asyncio.Transport:
         """Raises Refused for what the policy forbids, OSError for what did not work."""
         reason = self.policy.refuse_host(host)
@@ -153,7 +167,7 @@ class Guard:
                         raise self._refuse(host, port, reason)
                 return await self._connect_first(protocol, addresses, port)
         except OSError as error:
-            _remember(self.failures, Refusal(_normal(host), port, _why(error)))
+            self.note_failure(Refusal(_normal(host), port, _why(error)))
             raise
 
     async def _connect_first(
@@ -168,7 +182,7 @@ class Guard:
         raise failure
 
     def _refuse(self, host: str, port: int, reason: str) -> Refused:
-        _remember(self.refusals, Refusal(_normal(host), port, reason))
+        self.note_refusal(Refusal(_normal(host), port, reason))
         return Refused(f"{host} {reason}")
 
 

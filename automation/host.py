@@ -6,12 +6,14 @@ flow does with its page is not known here; Django is not either.
 """
 
 import asyncio
+import tempfile
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import wait as wait_for_futures
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar, cast
 
@@ -20,11 +22,13 @@ from playwright.async_api import BrowserContext, Page, StorageState
 from playwright.async_api import Error as PlaywrightError
 from playwright.async_api import TimeoutError as PlaywrightTimeout
 
-from automation.chromium import Chromium, find_chromium, remove_leftovers
+from automation import parking as parked
+from automation.chromium import Chromium, Driver, find_chromium, remove_leftovers
 from automation.errors import (
     AddressRefused,
     AutomationError,
     BrowserDied,
+    OutcomeOpen,
     SiteError,
     SiteTimeout,
     SiteTrouble,
@@ -32,6 +36,16 @@ from automation.errors import (
 )
 from automation.evidence import Mask, Recorder, gather
 from automation.guard import Connect, Guard, Resolve
+from automation.parking import ParkedInfo, Parking
+from automation.parking_visit import (
+    WITHOUT_SERVICE_WORKERS,
+    Admission,
+    ParkedContext,
+    Visit,
+    WardenGone,
+    fill,
+    find_page,
+)
 from automation.session import BrowserSession, Caller, OpenContext, SessionSpec, Stop
 from automation.waiting import look_away, settle_within
 
@@ -52,21 +66,34 @@ CLOSE_SECONDS = 2
 # What a flow gets for its own `finally` once its context is closed.
 UNWIND_SECONDS = 0.5
 SHUT_DOWN_SECONDS = 15
+# What a warden that was killed has left holds a session's cookies.
+CLEAN_AGAIN_SECONDS = 300
+BLANK = "about:blank"
 
 
 @dataclass(eq=False)
 class _Run(Generic[T]):
-    """One call of `BrowserHost.run`. All but `caller` belongs to the loop's thread."""
+    """One call of `BrowserHost.run` or `run_parked`. All but `caller` belongs to the loop's
+    thread."""
 
     flow: Flow[T]
     spec: SessionSpec
     timeout: timedelta
     caller: Caller
+    parking: Parking | None = None
+    is_tab: bool = False
     task: asyncio.Task[T] | None = None
     session: BrowserSession | None = None
     reason: AutomationError | None = None
     halted: asyncio.Event = field(default_factory=asyncio.Event)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def name(self) -> str:
+        """What no other run may have at the same time."""
+        if self.parking is None:
+            return self.spec.key
+        return f"tab {id(self)}" if self.is_tab else f"parked {self.spec.key}"
 
     @property
     def phase(self) -> str:
@@ -100,9 +127,21 @@ class _Run(Generic[T]):
         ended.cancel()
 
 
+@dataclass(eq=False, slots=True)
+class OwnContext(OpenContext):
+    """A context of a browser of this process, behind a guard of its own."""
+
+    chromium: Chromium
+    own_guard: Guard
+
+    @property
+    def alive(self) -> bool:
+        return self.chromium.alive
+
+
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    opened: OpenContext
+    opened: OwnContext
     version: str
     expiry: asyncio.TimerHandle
 
@@ -114,6 +153,9 @@ class BrowserHost:
     once it is `browser_lifetime` old or has run `flows_per_browser`; the old one ends with its
     last flow. `keep_at_most` contexts wait, `keep_for` long, for the next flow of their key.
     `resolve` and `connect` replace the guard's way to the network, in tests.
+
+    Parked sessions are shared by all workers with the same `parking_folder`, of one user on one
+    machine. A parked browser too is replaced when it is old, by one with the same cookies.
     """
 
     def __init__(
@@ -128,7 +170,13 @@ class BrowserHost:
         flows_per_browser: int = 1000,
         resolve: Resolve | None = None,
         connect: Connect | None = None,
+        parking_folder: Path | None = None,
+        parked_lifetime: timedelta = timedelta(hours=12),
+        flows_per_parked: int = 500,
     ) -> None:
+        self._parking_folder = parking_folder
+        self._parked_lifetime = parked_lifetime
+        self._flows_per_parked = flows_per_parked
         self._executable_path = executable_path
         self._action_timeout = action_timeout
         self._navigation_timeout = navigation_timeout
@@ -147,6 +195,8 @@ class BrowserHost:
         # Of the loop's thread alone. Browsers by whether they fetch images.
         self._launching = asyncio.Lock()
         self._browsers: dict[bool, Chromium] = {}
+        self._driver: Driver | None = None
+        self._cleaned_at = float("-inf")
         self._kept: dict[str, _Kept] = {}
         self._background: set[asyncio.Task[None]] = set()
 
@@ -167,16 +217,18 @@ class BrowserHost:
         even if the browser hangs and has to be killed. Whatever the flow raises arrives here, with
         its `evidence`; Playwright's own errors become AutomationErrors.
         """
-        run = _Run(flow, spec, timeout, Caller(on_phase))
+        return self._wait_for(_Run(flow, spec, timeout, Caller(on_phase)), stop)
+
+    def _wait_for(self, run: _Run[T], stop: Stop | None) -> T:
         with self._lock:
             if self._closed:
                 raise StepStopped("This worker is shutting down.")
-            if spec.key in self._running:
+            if run.name in self._running:
                 raise RuntimeError(
-                    f"The session {spec.key!r} is in use. Its flows must run one after another: "
-                    "claim the account before the browser."
+                    f"The session {run.spec.key!r} is in use. Its flows must run one after "
+                    "another: claim the account before the browser."
                 )
-            self._running[spec.key] = run
+            self._running[run.name] = run
             loop = self._start_loop()
         future = asyncio.run_coroutine_threadsafe(self._carry_out(run), loop)
         future.add_done_callback(lambda _: run.caller.finish())
@@ -190,6 +242,36 @@ class BrowserHost:
             wait_for_futures([future], timeout=SHUT_DOWN_SECONDS)
             raise
         return future.result()
+
+    def run_parked(
+        self,
+        flow: Flow[T],
+        parking: Parking,
+        *,
+        timeout: timedelta,
+        stop: Stop | None = None,
+        on_phase: Callable[[str], None] | None = None,
+        tab: bool = False,
+    ) -> T:
+        """The same in the parked browser of the session's key, started where there is none.
+
+        The flow gets the browser's page as the last flow has left it, and leaves it so for the next
+        one, in whichever worker of this machine, also when it fails or is stopped. `session.is_new`
+        tells that there was no such page. With `tab` it gets a page of its own in the same browser,
+        closed at its end; several such flows may run at once.
+
+        Where another worker is with the page still, it is waited for a little; then SessionBusy.
+        """
+        run = _Run(flow, parking.session, timeout, Caller(on_phase), parking, tab)
+        return self._wait_for(run, stop)
+
+    def end_parked(self, key: str) -> None:
+        """Ends the parked browser of this key and removes its profile. Harmless without one."""
+        parked.end_parked(self._parked_in(), key)
+
+    def find_parked(self, key: str) -> ParkedInfo | None:
+        """The parked browser of this key on this machine, if it lives."""
+        return parked.find_parked(self._parked_in(), key)
 
     def close(self) -> None:
         """Stops what runs, ends every browser and the thread. Safe to repeat."""
@@ -233,10 +315,12 @@ class BrowserHost:
             timer.cancel()
             run.caller.hang_up(StepStopped("The flow has ended."))
             with self._lock:
-                del self._running[run.spec.key]
+                del self._running[run.name]
 
     async def _attend(self, run: _Run[T]) -> T:
-        opening = asyncio.ensure_future(self._open(run.spec))
+        opening: asyncio.Future[OwnContext | ParkedContext] = asyncio.ensure_future(
+            self._visit(run) if run.parking else self._open(run.spec)
+        )
         await run.wait_for(opening, run.halted)
         if not opening.done():
             self._in_background(self._discard(opening))
@@ -251,9 +335,12 @@ class BrowserHost:
         # Asked again: a flow that reached its limit may end well while its evidence is taken, and
         # what it did on the site is worth more than the limit that it missed.
         if error is None or (flow.done() and _failure(flow) is None):
-            await self._keep(opened, run.session.version)
+            if isinstance(opened, OwnContext):
+                await self._keep(opened, run.session.version)
+            else:
+                await self._leave(opened)
             return flow.result()
-        await self._close(opened)
+        await self._let_be(opened)
         await self._unwind(flow)
         raise error
 
@@ -283,7 +370,7 @@ class BrowserHost:
         self, failure: BaseException, run: _Run[T], opened: OpenContext, session: BrowserSession
     ) -> BaseException:
         """The error to raise for a flow's failure: typed, with evidence, and with no secret."""
-        mask = Mask(run.spec.secrets)
+        mask = session.mask
         error = await self._explain(failure, opened, session, mask)
         mask.scrub(error)
         if not isinstance(error, StepStopped):
@@ -294,6 +381,7 @@ class BrowserHost:
                 mask,
                 phase=run.phase,
                 refusals=session.refusals,
+                stops_loading=opened.stops_loading,
             )
         return error
 
@@ -301,12 +389,14 @@ class BrowserHost:
         self, failure: BaseException, opened: OpenContext, session: BrowserSession, mask: Mask
     ) -> BaseException:
         """The typed error for what a flow raised: the cause, where it saw only a consequence."""
-        if not isinstance(failure, PlaywrightError | SiteTrouble):
-            return failure
-        await _notice_death(opened.chromium, failure)
+        if not isinstance(failure, PlaywrightError | SiteTrouble) or isinstance(
+            failure, OutcomeOpen
+        ):
+            return failure  # an open outcome stays one, whatever its cause
+        await _notice_death(opened, failure)
         explained: AutomationError
         what = mask(str(failure).partition("\n")[0])
-        if not opened.chromium.alive:
+        if not opened.alive:
             explained = BrowserDied("The browser ended while the flow ran. Try again.")
         elif opened.recorder.crashed:
             explained = BrowserDied("The page's process died while the flow ran. Try again.")
@@ -321,14 +411,15 @@ class BrowserHost:
         explained.__cause__ = failure
         return explained
 
-    async def _open(self, spec: SessionSpec) -> OpenContext:
+    async def _open(self, spec: SessionSpec) -> OwnContext:
         kept = self._kept.pop(spec.key, None)
         if kept is not None:
             kept.expiry.cancel()
             if self._fits(kept, spec):
-                kept.opened.guard.forget()
+                kept.opened.own_guard.forget()
                 kept.opened.recorder.forget()
                 kept.opened.chromium.flows += 1
+                kept.opened.is_new = False
                 return kept.opened
             self._in_background(self._close(kept.opened))
         guard = await Guard.open(spec.network, resolve=self._resolve, connect=self._connect)
@@ -339,7 +430,16 @@ class BrowserHost:
             guard.close()
             raise
         recorder = Recorder(context, page)
-        return OpenContext(spec.key, chromium, context, page, guard, recorder)
+        return OwnContext(
+            key=spec.key,
+            context=context,
+            page=page,
+            guard=guard,
+            recorder=recorder,
+            is_new=True,
+            chromium=chromium,
+            own_guard=guard,
+        )
 
     async def _open_page(
         self, chromium: Chromium, guard: Guard, spec: SessionSpec
@@ -364,13 +464,16 @@ class BrowserHost:
             service_workers="block",
             accept_downloads=False,
         )
-        context.set_default_timeout(self._action_timeout / timedelta(milliseconds=1))
-        context.set_default_navigation_timeout(self._navigation_timeout / timedelta(milliseconds=1))
+        self._limit(context)
         try:
             return context, await context.new_page()
         except PlaywrightError:
             await context.close()
             raise
+
+    def _limit(self, context: BrowserContext) -> None:
+        context.set_default_timeout(self._action_timeout / timedelta(milliseconds=1))
+        context.set_default_navigation_timeout(self._navigation_timeout / timedelta(milliseconds=1))
 
     async def _hold_browser(self, *, images: bool) -> Chromium:
         """The browser for the next context; the caller must `_let_go` of it."""
@@ -380,7 +483,7 @@ class BrowserHost:
                 if chromium is not None:
                     self._retire(chromium)
                 else:
-                    self._in_background(_remove_leftovers())
+                    self._in_background(_remove_leftovers(None))
                 chromium = await Chromium.launch(
                     self._executable_path or find_chromium(), images=images
                 )
@@ -420,14 +523,14 @@ class BrowserHost:
         chromium = kept.opened.chromium
         return (
             kept.version == spec.version
-            and kept.opened.guard.policy == spec.network
+            and kept.opened.own_guard.policy == spec.network
             and chromium.images == spec.images
             and chromium.alive
             and not kept.opened.page.is_closed()
             and not self._is_due(chromium)
         )
 
-    async def _keep(self, opened: OpenContext, version: str | None) -> None:
+    async def _keep(self, opened: OwnContext, version: str | None) -> None:
         if version is None or self._keep_at_most < 1 or opened.chromium.retired or self._closed:
             await self._close(opened)
             return
@@ -444,7 +547,7 @@ class BrowserHost:
         if self._kept.get(key) is not kept:
             return
         try:
-            await settle_within(CLOSE_SECONDS, kept.opened.page.goto("about:blank"))
+            await settle_within(CLOSE_SECONDS, kept.opened.page.goto(BLANK))
         except (PlaywrightError, TimeoutError):
             if self._kept.get(key) is kept:  # else a flow has it, and went elsewhere meanwhile
                 self._evict(key)
@@ -454,23 +557,135 @@ class BrowserHost:
         kept.expiry.cancel()
         self._in_background(self._close(kept.opened))
 
-    async def _close(self, opened: OpenContext) -> None:
+    async def _close(self, opened: OwnContext) -> None:
         try:
             await settle_within(CLOSE_SECONDS, opened.context.close())
         except PlaywrightError:
             pass  # it went with its browser
         except TimeoutError:
             self._kill(opened.chromium)
-        opened.guard.close()
+        opened.own_guard.close()
         self._let_go(opened.chromium)
 
-    async def _discard(self, opening: asyncio.Future[OpenContext]) -> None:
+    async def _discard(self, opening: asyncio.Future[OwnContext | ParkedContext]) -> None:
         """Closes a context whose run was halted before it was open."""
         try:
             opened = await opening
         except (AutomationError, PlaywrightError):
             return
-        await self._close(opened)
+        await self._let_be(opened)
+
+    async def _let_be(self, opened: OwnContext | ParkedContext) -> None:
+        """From now on the flow can do nothing with it."""
+        if isinstance(opened, OwnContext):
+            await self._close(opened)
+        else:
+            await self._leave(opened)
+
+    # Parked sessions: their browsers are not ours, only the way to them is.
+
+    async def _visit(self, run: _Run[T]) -> ParkedContext:
+        assert run.parking is not None
+        opened = await self._enter(run, run.parking)
+        if not self._is_worn_out(opened.visit.admission):
+            return opened
+        try:
+            state = cast("dict[str, Any]", await opened.context.storage_state())
+        except PlaywrightError:
+            state = run.parking.session.storage_state or {}
+        await self._leave(opened)
+        await asyncio.to_thread(
+            parked.end_parked, self._parked_in(), opened.key, only=opened.visit.warden
+        )
+        session = replace(run.parking.session, storage_state=state or None)
+        return await self._enter(run, Parking(session, run.parking.keep_for))
+
+    def _is_worn_out(self, admission: Admission) -> bool:
+        is_old = admission.age >= self._parked_lifetime.total_seconds()
+        # A tab's flow is one of several: the page that stays may be in the middle of something.
+        return (is_old or admission.visits > self._flows_per_parked) and admission.is_alone
+
+    async def _enter(self, run: _Run[T], parking: Parking) -> ParkedContext:
+        """A browser that is of no use is replaced once."""
+        driver = await self._hold_driver()
+        try:
+            return await self._try_to_enter(run, parking, driver)
+        except (WardenGone, PlaywrightError, TimeoutError) as error:
+            log.warning("parked_browser_given_up", error=_first_line(error))
+        if run.reason is not None:
+            raise run.reason
+        try:
+            return await self._try_to_enter(run, parking, await self._hold_driver())
+        except (WardenGone, PlaywrightError, TimeoutError) as error:
+            raise BrowserDied("The browser did not open a page. Try again.") from error
+
+    async def _try_to_enter(self, run: _Run[T], parking: Parking, driver: Driver) -> ParkedContext:
+        """Raises WardenGone, PlaywrightError or TimeoutError for a browser that is of no use, and
+        ends it, unless it was our driver that failed."""
+        folder, executable = self._parked_in(), self._executable_path or find_chromium()
+        warden = await asyncio.to_thread(
+            parked.start_warden, folder, parking, executable, run.halted.is_set
+        )
+        visit: Visit | None = None
+        try:
+            visit = await Visit.open(warden, parking, tab=run.is_tab)
+            return await settle_within(OPEN_SECONDS, self._attach(visit, parking, driver))
+        except BaseException as error:
+            if visit is not None:
+                visit.close()
+            if isinstance(error, WardenGone | PlaywrightError | TimeoutError) and driver.alive:
+                await asyncio.to_thread(parked.end_parked, folder, warden.key, only=warden)
+            raise
+
+    def _parked_in(self) -> Path:
+        if self._parking_folder is None:
+            raise RuntimeError("Parked sessions need a folder: BrowserHost(parking_folder=...).")
+        return self._parking_folder
+
+    async def _attach(self, visit: Visit, parking: Parking, driver: Driver) -> ParkedContext:
+        browser = await driver.playwright.chromium.connect_over_cdp(
+            visit.url,
+            headers=visit.headers,
+            artifacts_dir=tempfile.gettempdir(),
+            no_defaults=True,  # they would allow downloads, which the warden refuses
+        )
+        context = browser.contexts[0]
+        self._limit(context)
+        await context.add_init_script(WITHOUT_SERVICE_WORKERS)
+        await fill(context, visit, parking)
+        page = await find_page(context, visit.admission.target)
+        return ParkedContext(
+            key=parking.session.key,
+            context=context,
+            page=page,
+            guard=visit.guard,
+            recorder=Recorder(context, page, is_shared=True),
+            is_new=visit.admission.fills or visit.admission.is_new_page or page.url == BLANK,
+            driver=driver,
+            browser=browser,
+            visit=visit,
+        )
+
+    async def _leave(self, opened: ParkedContext) -> None:
+        try:
+            await settle_within(CLOSE_SECONDS, opened.browser.close())
+        except PlaywrightError:
+            pass  # the browser has gone
+        except TimeoutError:
+            opened.driver.kill()  # with it go the other visits of this process, which are retried
+        opened.visit.close()
+
+    async def _hold_driver(self) -> Driver:
+        """The driver of all visits to parked browsers."""
+        async with self._launching:
+            if self._driver is None or not self._driver.alive:
+                if self._driver is not None:
+                    self._in_background(self._driver.end())
+                self._driver = await Driver.start()
+            if time.monotonic() - self._cleaned_at > CLEAN_AGAIN_SECONDS:
+                self._cleaned_at = time.monotonic()
+                self._in_background(_remove_leftovers(self._parking_folder))
+            return self._driver
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
@@ -487,6 +702,8 @@ class BrowserHost:
             await asyncio.wait(tasks, timeout=SHUT_DOWN_SECONDS)
         for chromium in tuple(self._browsers.values()):
             self._retire(chromium)
+        if self._driver is not None:
+            self._in_background(self._driver.end())
         while self._background:
             await asyncio.wait(self._background)
 
@@ -516,12 +733,12 @@ async def _see_out(task: asyncio.Future[Any]) -> None:
     look_away(task)
 
 
-async def _notice_death(chromium: Chromium, failure: BaseException) -> None:
+async def _notice_death(opened: OpenContext, failure: BaseException) -> None:
     """Waits a little where a browser may have died: its calls fail a moment before it is known."""
     cause = failure if isinstance(failure, PlaywrightError) else failure.__cause__
     if isinstance(cause, PlaywrightError) and not isinstance(cause, PlaywrightTimeout):
         for _ in range(5):
-            if chromium.alive:
+            if opened.alive:
                 await asyncio.sleep(0.1)
 
 
@@ -533,7 +750,16 @@ def _find_refusal(session: BrowserSession) -> AddressRefused | None:
     return None
 
 
-async def _remove_leftovers() -> None:
-    removed = await asyncio.to_thread(remove_leftovers)
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]
+
+
+async def _remove_leftovers(parking_folder: Path | None) -> None:
+    """Of the parked sessions in this folder, or of this host's own browsers."""
+    removed = await asyncio.to_thread(
+        remove_leftovers
+        if parking_folder is None
+        else partial(parked.remove_leftovers, parking_folder)
+    )
     if removed:
         log.info("leftovers_removed", folders=len(removed))

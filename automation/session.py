@@ -6,19 +6,19 @@ touch. Opening, keeping and closing sessions is the work of `host.py`.
 
 import asyncio
 import queue
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Literal, ParamSpec, Protocol, TypeVar, cast
 from urllib.parse import urlsplit
 
 from playwright.async_api import BrowserContext, Page, Response
 from playwright.async_api import Error as PlaywrightError
 from playwright.async_api import TimeoutError as PlaywrightTimeout
 
-from automation.chromium import Chromium
 from automation.errors import AddressRefused, Evidence, SiteError, SiteTimeout
 from automation.evidence import Mask, Recorder, gather
-from automation.guard import Guard, NetworkPolicy, Refusal
+from automation.guard import GuardLog, NetworkPolicy, Refusal
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,15 +53,23 @@ class Stop(Protocol):
 
 
 @dataclass(eq=False, slots=True)
-class OpenContext:
-    """A browser context with its page, its guard and its log."""
+class OpenContext(ABC):
+    """A browser context with its page, what its guard refused, and its log."""
+
+    # A failure's picture may end what the page was loading: nobody goes on with it.
+    stops_loading: ClassVar[bool] = True
 
     key: str
-    chromium: Chromium
     context: BrowserContext
     page: Page
-    guard: Guard
+    guard: GuardLog
     recorder: Recorder
+    is_new: bool
+
+    @property
+    @abstractmethod
+    def alive(self) -> bool:
+        """Whether the browser can still be used by us."""
 
 
 class Caller:
@@ -137,24 +145,33 @@ class BrowserSession:
     """One flow's browser: a page with the saved log-in, behind the URL guard. The page is blank, or
     where the last flow of its key has just left it.
 
-    `trail` is the phases so far. `version` may be set by a flow that has saved a newer
-    `storage_state`, to the name of what it saved; the context is then kept under that name.
+    `is_new` is whether no flow has been here before, so that this one begins from what the site
+    says: always, but in a kept context or a parked browser. `trail` is the phases so far. `version`
+    may be set by a flow that has saved a newer `storage_state`, to the name of what it saved; the
+    context is then kept under that name.
     """
 
     def __init__(self, opened: OpenContext, spec: SessionSpec, caller: Caller) -> None:
         self.page = opened.page
         self.context = opened.context
+        self.is_new = opened.is_new
         self.version = spec.version
         self.trail: list[str] = []
         self._recorder = opened.recorder
         self._guard = opened.guard
-        self._mask = Mask(spec.secrets)
+        self._stops_loading = opened.stops_loading
+        self.mask = Mask(spec.secrets)
         self._caller = caller
 
     def phase(self, name: str) -> None:
         """Says what the flow does now, in words for people; it does not wait for anybody."""
         self.trail.append(name)
         self._caller.report(name)
+
+    def hide(self, selectors: Iterable[str]) -> None:
+        """Keeps out of the evidence from now on what these lead to, whatever it is: a code that
+        nobody knew before cannot be among the secrets."""
+        self.mask.hidden |= set(selectors)
 
     async def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Runs the function in the thread that called `BrowserHost.run`, and gives its result.
@@ -185,7 +202,7 @@ class BrowserSession:
         """
         if urlsplit(url).scheme not in ("http", "https"):
             raise AddressRefused("Only http and https addresses are opened. Correct the URL.")
-        place = self._mask(_short(url))
+        place = self.mask(_short(url))
         try:
             return await self.page.goto(url, wait_until=wait_until)
         except PlaywrightTimeout as error:
@@ -195,14 +212,18 @@ class BrowserSession:
             host = self._recorder.failed_navigation
             failure = self._guard.find_failure(host) if host else None
             why = f"{failure.host} {failure.reason}" if failure else _first_line(error)
-            raise SiteError(f"{place} could not be opened: {self._mask(why)}.") from error
+            raise SiteError(f"{place} could not be opened: {self.mask(why)}.") from error
 
     async def gather_evidence(self) -> Evidence:
         """The page as it is now, for a flow that reports something without failing. Never raises;
-        ends navigations."""
-        phase = self.trail[-1] if self.trail else ""
+        ends navigations, but for a parked page's."""
         return await gather(
-            self.page, self._recorder, self._mask, phase=phase, refusals=self._guard.refusals
+            self.page,
+            self._recorder,
+            self.mask,
+            phase=self.trail[-1] if self.trail else "",
+            refusals=self._guard.refusals,
+            stops_loading=self._stops_loading,
         )
 
     def check_address(self) -> None:

@@ -203,8 +203,8 @@ Problems = Iterator[tuple[str, str]]
 def _problems(data: Mapping[str, Any]) -> Problems:
     if not isinstance(data.get("name"), str) or not data["name"].strip():
         yield "name", "Give the vendor a name."
-    yield from _domain_problems("domain", data.get("domain"))
-    yield from _allowed_domain_problems(data.get("allowed_domains"))
+    yield from domain_problems("domain", data.get("domain"))
+    yield from allowed_domain_problems(data.get("allowed_domains"))
     for key in ("login_url", "cart_url"):
         yield from _address_problems(key, data)
     if data.get("cart_scope") not in (None, "", *get_args(CartScope)):
@@ -219,21 +219,21 @@ def _problems(data: Mapping[str, Any]) -> Problems:
         yield "selectors", "Give an object that maps names of page parts to selectors."
 
 
-def _domain_problems(where: str, domain: Any) -> Problems:
+def domain_problems(where: str, domain: Any) -> Problems:
     if not isinstance(domain, str) or not domain.strip():
         yield where, "Give the host name of the shop, such as shop.example."
     elif "/" in domain or " " in domain.strip() or http_host(f"http://{domain.strip()}") is None:
         yield where, f"{domain!r} is no host name: give it without https:// and without a path."
 
 
-def _allowed_domain_problems(domains: Any) -> Problems:
+def allowed_domain_problems(domains: Any) -> Problems:
     if domains is None:
         return
     if not isinstance(domains, list | tuple):
         yield "allowed_domains", "Give a list of host names."
         return
     for domain in domains:
-        yield from _domain_problems("allowed_domains", domain)
+        yield from domain_problems("allowed_domains", domain)
 
 
 def _address_problems(key: str, data: Mapping[str, Any]) -> Problems:
@@ -244,7 +244,7 @@ def _address_problems(key: str, data: Mapping[str, Any]) -> Problems:
         yield key, f"{url!r} is no web address: it must begin with http:// or https://."
         return
     domain, allowed = data.get("domain"), data.get("allowed_domains") or ()
-    if any(_domain_problems(key, domain)) or any(_allowed_domain_problems(allowed)):
+    if any(domain_problems(key, domain)) or any(allowed_domain_problems(allowed)):
         return
     site = Site(
         name="", domain=normal_host(str(domain)), allowed_domains=tuple(map(normal_host, allowed))
@@ -257,14 +257,14 @@ def _selectors_problems(selectors: Mapping[str, Any]) -> Problems:
     for key, value in selectors.items():
         where = f"selectors.{key}"
         if key not in KEYS:
-            yield where, _unknown("part of a page", key, KEYS)
+            yield where, unknown_key("part of a page", key, KEYS)
         elif key == "variants":
             yield from _variants_problems(value)
         elif key == "logged_in_indicator_is_hidden":
             if not isinstance(value, bool | None):
                 yield where, "Say true or false."
         elif value is not None and value != "":
-            yield from _selector_problems(where, value, takes_value=key == "variant_link")
+            yield from selector_problems(where, value, takes_value=key == "variant_link")
 
 
 def _variants_problems(variants: Any) -> Problems:
@@ -284,7 +284,7 @@ def _variant_problems(where: str, spec: Any) -> Problems:
         return
     for key in spec:
         if key not in VARIANT_KEYS:
-            yield f"{where}.{key}", _unknown("part of an option", key, VARIANT_KEYS)
+            yield f"{where}.{key}", unknown_key("part of an option", key, VARIANT_KEYS)
     kinds = get_args(VariantKind)
     if spec.get("kind") not in kinds:
         yield f"{where}.kind", f"Say one of {', '.join(kinds)}."
@@ -292,16 +292,16 @@ def _variant_problems(where: str, spec: Any) -> Problems:
         yield f"{where}.selector", "Give the selector of the control."
     for key in ("selector", "reveal", "settled"):
         if spec.get(key):
-            yield from _selector_problems(f"{where}.{key}", spec[key], takes_value=True)
+            yield from selector_problems(f"{where}.{key}", spec[key], takes_value=True)
 
 
-def _unknown(what: str, key: str, known: tuple[str, ...]) -> str:
+def unknown_key(what: str, key: str, known: tuple[str, ...]) -> str:
     near = difflib.get_close_matches(str(key), known, n=1)
     hint = f"Did you mean {near[0]}?" if near else f"Known are: {', '.join(known)}."
     return f"{key} is no known {what}. {hint}"
 
 
-def _selector_problems(where: str, selector: Any, *, takes_value: bool) -> Problems:
+def selector_problems(where: str, selector: Any, *, takes_value: bool) -> Problems:
     if not isinstance(selector, str):
         yield where, "A selector is a text (CSS, or XPath when it begins with /), or null."
         return

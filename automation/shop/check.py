@@ -35,8 +35,8 @@ from automation.shop.page import NOTHING_THERE, ShopPage
 from automation.shop.product import ProductPage
 from automation.shop.request import CartRequest, Credentials
 from automation.shop.state import PageState
-from automation.shop.traffic import Traffic
 from automation.site import PLACEHOLDER, Site
+from automation.traffic import Traffic
 
 BANNER_SHOWS_MS = 3_000
 """A cookie banner that has not come by then is not shown to this visitor."""

@@ -44,8 +44,8 @@ from automation.shop.request import (
     Credentials,
     Product,
 )
-from automation.shop.traffic import Traffic
 from automation.site import Site
+from automation.traffic import Traffic
 
 Checkpoint = Callable[[AddIntent | None], Awaitable[None]]
 

@@ -27,8 +27,8 @@ from automation.errors import (
     SiteTrouble,
 )
 from automation.shop.state import PageState
-from automation.shop.traffic import TOO_MANY_REQUESTS, Traffic, rate_limited
 from automation.site import SELECTOR_KEYS, Site, is_xpath
+from automation.traffic import TOO_MANY_REQUESTS, Traffic, rate_limited
 from automation.waiting import settle_within
 
 SCRIPT = (Path(__file__).parent / "page.js").read_text()

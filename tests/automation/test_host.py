@@ -511,11 +511,12 @@ def test_stop_does_not_wait_for_the_evidence_of_a_failure(
 def test_stop_counts_though_the_time_limit_was_reached_first(
     host: BrowserHost, site: LittleSite, stop: threading.Event
 ) -> None:
+    host.run(counting(site), spec(), timeout=LIMIT)  # the browser is up
     site.pages["/"] = Page(HANGING_PAGES["script"])
-    threading.Timer(2, stop.set).start()  # while the evidence of the time-out is gathered
+    threading.Timer(4, stop.set).start()  # while the evidence of the time-out is gathered
 
     with pytest.raises(StepStopped):
-        host.run(going_to(site), spec(), timeout=timedelta(seconds=1), stop=stop)
+        host.run(going_to(site), spec(), timeout=timedelta(seconds=3), stop=stop)
 
 
 # Browsers that die, and their replacement

@@ -12,8 +12,8 @@ from automation.shop.options import decide_choices
 from automation.shop.placeholder import fill_in, spellings
 from automation.shop.quantities import parse_quantity, quantity_in_row
 from automation.shop.request import AddIntent, CartLine, Credentials, Product
-from automation.shop.traffic import retry_after_seconds
 from automation.site import Selectors, VariantControl
+from automation.traffic import retry_after_seconds
 
 SHOP = "https://shop.example"
 SHIRT = Product((f"{SHOP}/p/shirt",), ("Shirt",))

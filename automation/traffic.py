@@ -1,4 +1,4 @@
-"""What the page asks of the shop's servers: is an answer still out, and did one say no?
+"""What a page asks of its site's servers: is an answer still out, and did one say no?
 
 Only documents and scripted requests (fetch, XHR) to the vendor's own hosts count: pictures tell
 nothing, and somebody else's tracker must neither hold a flow up nor explain its failure.
@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
+from playwright.async_api import Error as PlaywrightError
 from playwright.async_api import Page, Request, Response
 
 from automation.errors import RateLimited, SiteError
@@ -30,6 +31,7 @@ class Traffic:
         # Of the context, where evidence is recorded from all along: a page's own events would
         # have to be asked for, and given up again, over the wire.
         self._context = page.context
+        self._page = page
         self._site = site
         self._out: dict[Request, float] = {}
         self._last_activity = time.monotonic()
@@ -81,14 +83,28 @@ class Traffic:
 
         `acts_only` asks for the answer to a page or to a change, not to a script's mere look-up.
         """
+        response = self.find_refusal(acts_only=acts_only)
+        if response is None:
+            return None
+        is_limit = response.status == TOO_MANY_REQUESTS
+        return rate_limited(response) if is_limit else site_error(response)
+
+    def find_refusal(self, *, acts_only: bool = False) -> Response | None:
+        """The answer that `refusal` is about."""
         refusals = [each for each in self._refusals if not acts_only or _is_act(each.request)]
-        for response in refusals:
-            if response.status == TOO_MANY_REQUESTS:
-                return rate_limited(response)
-        return site_error(refusals[0]) if refusals else None
+        limits = (each for each in refusals if each.status == TOO_MANY_REQUESTS)
+        return next(limits, None) or next(iter(refusals), None)
 
     def _counts(self, request: Request) -> bool:
-        return request.resource_type in COUNTED and self._site.contains(request.url)
+        counts = request.resource_type in COUNTED and self._site.contains(request.url)
+        return counts and self._is_of_page(request)
+
+    def _is_of_page(self, request: Request) -> bool:
+        """A parked browser's context has pages of other flows too."""
+        try:
+            return request.frame.page == self._page
+        except PlaywrightError:
+            return False  # a popup's first request: it has no frame yet
 
     def _sent(self, request: Request) -> None:
         if self._counts(request):
@@ -118,12 +134,16 @@ def site_error(response: Response) -> SiteError:
 
 
 def rate_limited(response: Response) -> RateLimited:
-    seconds = retry_after_seconds(response.headers.get("retry-after"), datetime.now(UTC))
+    seconds = retry_after_of(response)
     wait = f" for {seconds:.0f} seconds" if seconds is not None else ""
     return RateLimited(
         f"The shop answered 429 Too Many Requests: leave this account and shop alone{wait}.",
         retry_after_seconds=seconds,
     )
+
+
+def retry_after_of(response: Response) -> float | None:
+    return retry_after_seconds(response.headers.get("retry-after"), datetime.now(UTC))
 
 
 def retry_after_seconds(header: str | None, now: datetime) -> float | None:
