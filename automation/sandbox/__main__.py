@@ -1,4 +1,4 @@
-"""`python -m automation.sandbox --port 8200 --ledger PATH`: the shops, on loopback only."""
+"""`python -m automation.sandbox --port 8200 --ledger PATH`: all sites, on loopback only."""
 
 import argparse
 import json
@@ -10,6 +10,7 @@ import uvicorn
 
 from automation.sandbox.app import create_app
 from automation.sandbox.fronts import FRONTS
+from automation.sandbox.vouchers.world import HOSTS
 
 
 class Server(uvicorn.Server):
@@ -18,7 +19,9 @@ class Server(uvicorn.Server):
         assert sockets is not None
         port = sockets[0].getsockname()[1]
         shops = {front.host.split(".")[0]: f"http://{front.host}:{port}" for front in FRONTS}
-        print(json.dumps({"url": f"http://127.0.0.1:{port}", "shops": shops}), flush=True)
+        sites = {host.split(".")[0]: f"http://{host}:{port}" for host in HOSTS}
+        ready = {"url": f"http://127.0.0.1:{port}", "shops": shops, "sites": sites}
+        print(json.dumps(ready), flush=True)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The three shops as one ASGI application, told apart by host name."""
+"""The shops and the voucher sites as one ASGI application, told apart by host name."""
 
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from automation.sandbox.control import Control
 from automation.sandbox.fronts import FRONTS
 from automation.sandbox.ledger import Ledger
 from automation.sandbox.shop import Shop
+from automation.sandbox.vouchers.world import host_routes
 
 
 def create_app(ledger_path: Path) -> Starlette:
@@ -22,6 +23,7 @@ def create_app(ledger_path: Path) -> Starlette:
                 Host(shop.front.host, Router([*Control(shop).routes(), *shop.routes()]))
                 for shop in shops
             ),
+            *host_routes(ledger_path),
             Route("/", _list_shops),
         ]
     )

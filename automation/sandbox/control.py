@@ -42,7 +42,7 @@ class Control:
             ("GET", "logins"): self.logins,
         }
         return [
-            Route(f"/_sandbox/{path}", _answering(handler), methods=[method])
+            Route(f"/_sandbox/{path}", answering(handler), methods=[method])
             for (method, path), handler in paths.items()
         ]
 
@@ -70,7 +70,7 @@ class Control:
         }
 
     async def save_account(self, request: Request) -> Answer:
-        body = await _read_object(request)
+        body = await read_object(request)
         email, password = body.get("email"), body.get("password")
         if not (isinstance(email, str) and "@" in email and isinstance(password, str) and password):
             raise Refusal("Send {email, password}: an e-mail address and a password.")
@@ -79,7 +79,7 @@ class Control:
         return 201 if is_new else 200, {"email": email}
 
     async def expire(self, request: Request) -> Answer:
-        body = await _read_object(request)
+        body = await read_object(request)
         account = _normalise(body.get("account"))
         return 200, {"forgotten": self._ledger.forget_sessions(self._host, account)}
 
@@ -97,7 +97,7 @@ class Control:
         }
 
     async def set_switches(self, request: Request) -> Answer:
-        body = await _read_object(request)
+        body = await read_object(request)
         account, product = _normalise(body.pop("account", None)), body.pop("product", None)
         if product is not None and product not in self._shop.front.products:
             raise Refusal(f"{self._host} has no product {product!r}; see /_sandbox/products.")
@@ -155,7 +155,7 @@ class Control:
         return f"http://{self._host}:{request.scope['server'][1]}"
 
 
-def _answering(
+def answering(
     handler: Callable[[Request], Awaitable[Answer]],
 ) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
@@ -173,7 +173,7 @@ def _normalise(account: Any) -> str | None:
     return str(account).strip().lower() if account is not None else None
 
 
-async def _read_object(request: Request) -> dict[str, Any]:
+async def read_object(request: Request) -> dict[str, Any]:
     try:
         body = json.loads(await request.body() or b"{}")
     except ValueError as error:

@@ -86,13 +86,13 @@ class Ledger:
             is_new = self._find_password_hash(shop, email) is None
             self._db.execute(
                 "INSERT OR REPLACE INTO accounts VALUES (?, ?, ?)",
-                (shop, email, _hash(email, password)),
+                (shop, email, hash_password(email, password)),
             )
         return is_new
 
     def has_password(self, shop: str, email: str, password: str) -> bool:
         stored = self._find_password_hash(shop, email)
-        return stored is not None and secrets.compare_digest(stored, _hash(email, password))
+        return stored is not None and secrets.compare_digest(stored, hash_password(email, password))
 
     def find_session(self, shop: str, token: str) -> Session | None:
         row = self._db.execute(
@@ -288,7 +288,7 @@ class Ledger:
         self._db.execute("COMMIT")
 
 
-def _hash(email: str, password: str) -> bytes:
+def hash_password(email: str, password: str) -> bytes:
     # Cheap on purpose: these passwords are made up, and a log-in must not be what a benchmark
     # of this shop measures.
     return hashlib.blake2b(password.encode(), key=hashlib.sha256(email.encode()).digest()).digest()

@@ -7,8 +7,9 @@ import difflib
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any, Generic, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 Confirmation = Literal["redirect", "flash", "toast", "overlay", "drawer", "none"]
 
@@ -41,6 +42,10 @@ class Switches:
     hang_seconds: int = 30
 
 
+S = TypeVar("S")
+"""A frozen dataclass of switches, each with the value that holds when nothing is set."""
+
+
 class SwitchRefused(ValueError):
     """The text says which value was refused and what would be accepted."""
 
@@ -54,17 +59,17 @@ class Scope:
 
 
 @dataclass(slots=True)
-class Switchboard:
+class Switchboard(Generic[S]):
     """The settings of one shop. A narrower scope wins: account over product over everybody."""
 
-    defaults: Switches
+    defaults: S
     settings: dict[Scope, dict[str, Any]] = field(default_factory=dict)
     _arrivals: dict[tuple[Scope, str], deque[float]] = field(default_factory=dict)
 
     def set(self, scope: Scope, values: Mapping[str, Any]) -> None:
         """Put all of `values` in force, or none. None takes a setting back."""
         for name, value in values.items():
-            _check(name, value)
+            _check(type(self.defaults), name, value)
         setting = self.settings.setdefault(scope, {})
         for name, value in values.items():
             self._arrivals.pop((scope, name), None)
@@ -77,11 +82,11 @@ class Switchboard:
         self.settings.clear()
         self._arrivals.clear()
 
-    def switches_for(self, scope: Scope) -> Switches:
+    def switches_for(self, scope: Scope) -> S:
         values: dict[str, Any] = {}
         for wider in reversed(list(_scopes_around(scope))):
             values |= self.settings.get(wider, {})
-        return replace(self.defaults, **values) if values else self.defaults
+        return replace(cast("Any", self.defaults), **values) if values else self.defaults
 
     def take(self, name: str, scope: Scope) -> bool:
         """Use up one of a counted switch ("the next N requests"); False when none is left."""
@@ -123,16 +128,17 @@ def _scopes_around(scope: Scope) -> Iterator[Scope]:
     yield Scope()
 
 
-_TYPES = get_type_hints(Switches)
+_types_of = cache(get_type_hints)
 
 
-def _check(name: str, value: Any) -> None:
-    if name not in _TYPES:
-        names = [switch.name for switch in fields(Switches)]
+def _check(switches: type, name: str, value: Any) -> None:
+    types = _types_of(switches)
+    if name not in types:
+        names = list(types)
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}."
         raise SwitchRefused(f"There is no switch {name!r}; {hint}")
-    wanted = _TYPES[name]
+    wanted = types[name]
     if value is None:
         return
     if get_origin(wanted) is Literal:
