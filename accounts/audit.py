@@ -51,6 +51,8 @@ class Act(models.TextChoices):
     SENT_AGAIN = "sent_again", "Sent again"
     SET_ASIDE = "set_aside", "Set aside"
     UNBLOCKED = "unblocked", "Unblocked"
+    MIGRATED = "migrated", "Migrated"
+    UNDONE = "undone", "Undone"
 
 
 # The library's four, which are indexed; ours says it exactly.

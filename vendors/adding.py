@@ -1,4 +1,5 @@
-"""The add of a queue item as an effect: one act an item, whoever asks for it and how often.
+"""Adding to a cart as an effect: one act an item, whoever asks for it and how often; and one more
+for each migration that moves the item to another account's cart.
 
 The intent says whose cart the item may be in and what that cart held before, so that reading it
 tells later how much of the add has arrived. Pressing and reading are the shop flow's.
@@ -6,8 +7,8 @@ tells later how much of the add has arrived. Pressing and reading are the shop f
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.db.models.fields.json import KT
@@ -21,13 +22,32 @@ from jobs.statements import ClaimedStep
 from vendors.models import QueueItem, VendorAccount
 
 Status = Effect.Status
-KEY = "cart_add:"
+KEYS = "cart_"  # what the keys of all acts begin with that add to a cart
 ACCOUNT = KT("intent__add__account")
 
 
 def effect_key(item_id: Any) -> str:
     """The act is the item's: its job may be run again, and the item stays one line in one cart."""
-    return f"{KEY}{item_id}"
+    return f"{KEYS}add:{item_id}"
+
+
+def move_key(migration_id: Any, item_id: Any) -> str:
+    """A migration adds the item to the new account's cart once."""
+    return f"{KEYS}move:{migration_id}:{item_id}"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be added, and the key of that act."""
+
+    key: str
+    name: str  # for people
+    vendor: str
+    product_url: str
+
+    @classmethod
+    def of_item(cls, item: QueueItem) -> Self:
+        return cls(effect_key(item.pk), str(item), item.vendor.name, item.product_url)
 
 
 def find_effect(job_id: uuid.UUID) -> Effect | None:
@@ -53,18 +73,18 @@ def _bound(job: uuid.UUID | OuterRef) -> QuerySet[Effect, Any]:
 
 def _begun(job: uuid.UUID | OuterRef) -> QuerySet[Effect]:
     """One at most. Without an order: by that of the ids, the planner would look through them."""
-    return Effect.objects.filter(job=job, key__startswith=KEY).order_by()
+    return Effect.objects.filter(job=job, key__startswith=KEYS).order_by()
 
 
 class Add:
-    """The add of an item by the step that holds it. What it writes is committed on return.
+    """An add by the step that holds it. What it writes is committed on return.
 
     All but reading raises LeaseLost when the step is no longer ours.
     """
 
-    def __init__(self, step: ClaimedStep, item: QueueItem) -> None:
+    def __init__(self, step: ClaimedStep, wanted: Wanted) -> None:
         self._step = step
-        self._item = item
+        self._wanted = wanted
         self._effect = find_effect(step.job_id)
 
     @property
@@ -101,7 +121,7 @@ class Add:
         assert self._effect
         intent = self.intent
         assert intent
-        name = next(iter(intent.product.names), str(self._item))
+        name = next(iter(intent.product.names), self._wanted.name)
         line = CartLine(name, intent.quantity, intent.product.links)
         return describe_done(str(self.account_id), intent.quantity, line, signed_in=False)
 
@@ -116,8 +136,8 @@ class Add:
         if effect is None:
             self._effect, is_new = effects.begin(
                 self._step,
-                effect_key(self._item.pk),
-                title=f"Add {intent.quantity} × {self._item} to the cart of {account.email}",
+                self._wanted.key,
+                title=f"Add {intent.quantity} × {self._wanted.name} to the cart of {account.email}",
                 intent=written,
             )
             if is_new:
@@ -143,9 +163,9 @@ class Add:
     def _describe(self, account: VendorAccount, intent: AddIntent) -> dict[str, Any]:
         """For the person who may have to look, and for the attempt that will."""
         return {
-            "vendor": self._item.vendor.name,
+            "vendor": self._wanted.vendor,
             "account": account.email,
-            "product": self._item.product_url,
+            "product": self._wanted.product_url,
             "quantity": intent.quantity,
             "cart_before": describe_cart(intent.cart_before),
             "add": {"account": str(account.pk), **intent.to_data()},

@@ -20,7 +20,9 @@ from accounts.models import User
 from automation.site import KEYS
 from jobs.admin import ReadOnly, badge, shortened, status_badge, time_column
 from vendors import check, pool
+from vendors.cart_lines import mark_gone, warn_of_moved
 from vendors.errors import RequestRefused
+from vendors.migration_admin import MigratesAccounts, tell_marked
 from vendors.models import (
     AccountUsage,
     CartItem,
@@ -54,13 +56,13 @@ class ShowsAccount:
             return badge("Blocked", "danger")
         if account.held_by and not account.held_by.is_finished:
             return badge("In use", "info")
-        if account.daily_items_added >= account.vendor.rate_limit_daily:
+        if account.daily_items_added >= account.most_daily:
             return badge("Limit reached", "warning")
         return badge("Active", "success")
 
     @display(description="Today", ordering="daily_items_added")
     def today(self, account: VendorAccount) -> str:
-        return f"{account.daily_items_added} of {account.vendor.rate_limit_daily}"
+        return f"{account.daily_items_added} of {account.most_daily}"
 
     @display(description="Total", ordering="total_items_added")
     def total(self, account: VendorAccount) -> int:
@@ -169,8 +171,9 @@ class VendorAdmin(ModelAdmin):
                 "fields": [
                     ("can_automate", "requires_captcha"),
                     ("login_required", "allow_private_network"),
-                    ("cart_scope", "rate_limit_daily"),
-                    "is_prioritized",
+                    ("rate_limit_daily", "seconds_between_adds"),
+                    "cart_scope",
+                    ("is_prioritized", "migrate_on_block"),
                 ]
             },
         ),
@@ -319,7 +322,7 @@ class VendorAccountForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = VendorAccount
-        fields = ["vendor", "email", "is_blocked", "notes"]
+        fields = ["vendor", "email", "rate_limit_daily", "is_blocked", "notes"]
         widgets = {"notes": UnfoldAdminTextareaWidget({"rows": 3})}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -333,21 +336,39 @@ class VendorAccountForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(VendorAccount)
-class VendorAccountAdmin(ShowsAccount, ModelAdmin):
+class VendorAccountAdmin(MigratesAccounts, ShowsAccount, ModelAdmin):
     form = VendorAccountForm
     list_display = ["email", "vendor", "state", "today", "total", "last_used"]
     list_filter = ["is_blocked", "vendor"]
     search_fields = ["email", "vendor__name", "vendor__domain"]
-    actions = ["test_log_in", "unblock"]
+    actions = ["test_log_in", "unblock", "migrate", "mark_ordered"]
     compressed_fields = False
     fieldsets = [
         (None, {"fields": [("vendor", "email"), "new_password", "notes"]}),
         ("Status", {"fields": ["is_blocked", ("blocked_reason", "blocked_at")]}),
-        ("Use", {"fields": [("today", "total"), ("last_used", "created_at")]}),
+        (
+            "Use",
+            {
+                "fields": [
+                    "rate_limit_daily",
+                    ("today", "total"),
+                    ("last_used", "created_at"),
+                    "in_cart",
+                ]
+            },
+        ),
     ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        shown = ["blocked_reason", "blocked_at", "today", "total", "last_used", "created_at"]
+        shown = [
+            "blocked_reason",
+            "blocked_at",
+            "today",
+            "total",
+            "last_used",
+            "created_at",
+            "in_cart",
+        ]
         return [*shown, "vendor"] if obj else shown
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -359,7 +380,7 @@ class VendorAccountAdmin(ShowsAccount, ModelAdmin):
             pool.wake_waiting_on_commit(obj.vendor_id)
             return
         changed = set(form.changed_data)
-        fields = changed & {"email", "notes"}
+        fields = changed & {"email", "notes", "rate_limit_daily"}
         if "new_password" in changed:
             fields.add("password")
         if fields & {"email", "password"}:
@@ -367,10 +388,18 @@ class VendorAccountAdmin(ShowsAccount, ModelAdmin):
             fields.add("session_data")
         # Only what the form changed: a worker may be writing the row's other columns.
         obj.save(update_fields=fields)
+        if "rate_limit_daily" in changed:
+            pool.wake_waiting_on_commit(obj.vendor_id)
         if "is_blocked" in changed and obj.is_blocked:
             pool.set_aside(obj, f"Set aside by {request.user}.")
         elif "is_blocked" in changed:
             pool.unblock(VendorAccount.objects.filter(pk=obj.pk))
+
+    @display(description="In its cart")
+    def in_cart(self, account: VendorAccount) -> str:
+        count = account.cart_items.in_cart().count()
+        lines = reverse("admin:vendors_cartitem_changelist")
+        return link(f"{lines}?vendor_account__id__exact={account.pk}&state=in_cart", count)
 
     @admin.action(description="Test the log-in of the selected accounts", permissions=["change"])
     def test_log_in(self, request: HttpRequest, queryset: QuerySet[VendorAccount]) -> None:
@@ -380,8 +409,11 @@ class VendorAccountAdmin(ShowsAccount, ModelAdmin):
 
     @admin.action(description="Unblock the selected accounts", permissions=["change"])
     def unblock(self, request: HttpRequest, queryset: QuerySet[VendorAccount]) -> None:
+        blocked = list(queryset.filter(is_blocked=True))
         count = pool.unblock(queryset)
         self.message_user(request, f"Accounts unblocked: {count}.", messages.SUCCESS)
+        for warning in filter(None, map(warn_of_moved, blocked)):
+            self.message_user(request, warning, messages.WARNING)
 
 
 class ShowsItem:
@@ -426,24 +458,69 @@ class QueueItemAdmin(ReadOnly, ShowsItem, ModelAdmin):
         return link(item.job.get_absolute_url(), item.job)
 
 
+class CartItemStateFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("in_cart", "In the cart"), ("gone", "Gone"), ("moved", "Moved")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[CartItem]) -> QuerySet[CartItem]:
+        conditions: dict[str, dict[str, Any]] = {
+            "in_cart": {"replaced_at": None, "gone_at": None},
+            "gone": {"gone_at__isnull": False},
+            "moved": {"replaced_at__isnull": False},
+        }
+        return queryset.filter(**conditions.get(self.value() or "", {}))
+
+
 @admin.register(CartItem)
 class CartItemAdmin(ReadOnly, ShowsItem, ModelAdmin):
-    list_display = ["product", "quantity", "vendor", "vendor_account", time_column("added_at")]
-    list_filter = ["vendor_account__vendor", "added_at"]
+    list_display = [
+        "product",
+        "quantity",
+        "vendor",
+        "vendor_account",
+        "state",
+        time_column("added_at"),
+    ]
+    list_filter = [CartItemStateFilter, "vendor_account__vendor", "added_at"]
     list_select_related = ["vendor_account__vendor"]
     search_fields = ["product_name", "product_url", "vendor_account__email"]
     show_full_result_count = False
+    actions = ["mark_gone"]
     fields = [
         "product_name",
         "product_page",
         "quantity",
         "vendor",
         "vendor_account",
+        "state",
         "queue_item",
         "user_id",
         "added_at",
+        "replaced_at",
+        "gone_at",
     ]
 
     @display(description="Vendor", ordering="vendor_account__vendor__name")
     def vendor(self, item: CartItem) -> Vendor:
         return item.vendor_account.vendor
+
+    @display(description="State")
+    def state(self, item: CartItem) -> str:
+        if item.gone_at:
+            return badge("Gone", None)
+        if item.replaced_at:
+            return badge("Moved", "warning")
+        return badge("In the cart", "success")
+
+    def has_mark_gone_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("vendors.change_cartitem")
+
+    @admin.action(
+        description="Mark as gone from the cart: ordered, or taken out",
+        permissions=["mark_gone"],
+    )
+    def mark_gone(self, request: HttpRequest, queryset: QuerySet[CartItem]) -> None:
+        tell_marked(request, mark_gone(queryset, by=_person(request)))

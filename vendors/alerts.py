@@ -25,7 +25,7 @@ from accounts.audit import Act
 from accounts.models import User
 from jobs.errors import Becomes, BusinessError
 from jobs.records import record_job, record_more
-from vendors.models import Alert, Vendor, VendorAccount
+from vendors.models import Alert, CartItem, Vendor, VendorAccount
 
 log = structlog.get_logger(__name__)
 
@@ -115,9 +115,18 @@ def open_for_block(account: VendorAccount, reason: str) -> Alert | None:
         Kind.BLOCK,
         account.vendor,
         f"{account.vendor.name} refuses the account {account}: {reason} Sign in by hand to see "
-        "what it wants, then unblock the account.",
+        f"what it wants, then unblock the account.{_describe_cart(account)}",
         account=account,
     )
+
+
+def _describe_cart(account: VendorAccount) -> str:
+    count = CartItem.objects.in_cart().filter(vendor_account=account).count()
+    if not count:
+        return ""
+    if account.vendor.migrate_on_block:
+        return f" What stands in its cart ({count}) is moved to another account by itself."
+    return f" Or move what stands in its cart ({count}) to another account, on the accounts' page."
 
 
 # ---- a vendor whose automation fails -----------------------------------------------------------

@@ -12,6 +12,8 @@ class VendorsConfig(AppConfig):
             check_workflow,
             health_metrics,
             health_sweep,
+            migration_sweep,
+            migration_workflow,
             queue_archive,
             workflows,
         )

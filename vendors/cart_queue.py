@@ -2,30 +2,36 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
+from time import monotonic
 from typing import Any
+from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import DEFAULT_DB_ALIAS, transaction
 from django.db.models import Avg, Case, F, Value, When
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
 from accounts.models import User
 from automation.site import http_host
+from jobs.combining import Combiner
 from jobs.keys import replace_key
 from jobs.models import FINISHED, Job, Status
 from jobs.plans import Change
-from jobs.submit import submit_job
-from vendors import pool
+from jobs.submit import NewJob, plan_jobs, submit_jobs
+from vendors import pool, statements
 from vendors.errors import KeyReused, RequestRefused
 from vendors.models import CartItem, QueueItem, Vendor
 
 CART_ADD = "cart_add"  # the workflow's name
 TYPICAL_TIME = timedelta(seconds=30)  # the PRD's target, until a vendor has history of its own
+TYPICAL_TIME_SECONDS = 10  # for so long what was counted is good enough
 URL_MAX_LENGTH = 1000
+ERPNEXT_KEY = "erpnext:"  # how the idempotency key of an ERPNext item begins, by whatever door
+PENDING, MANUAL_REQUIRED = QueueItem.Status.PENDING, QueueItem.Status.MANUAL_REQUIRED
 # The codes of what a person said of an item.
 ROUTED, FAILED_BY_PERSON = "routed_by_person", "failed_by_person"
 
@@ -43,17 +49,19 @@ class CartRequest:
     priority: int = 0
     idempotency_key: str | None = None  # of this caller: the same key is the same item
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """Equal for requests that ask for the same."""
-        asked = [
-            str(self.vendor.pk),
-            self.product_url,
-            self.product_name,
-            self.product_data,
-            self.user_id,
-            self.priority,
-        ]
+        """Equal for requests of a key that ask for the same. The key of an ERPNext item comes by
+        several doors, which call the product and themselves differently: what is bought counts."""
+        if self.idempotency_key is None:
+            return ""
+        bought = [str(self.vendor.pk), self.product_url]
+        if self.idempotency_key.startswith(ERPNEXT_KEY):
+            data = self.product_data
+            asked = [*bought, data.get("quantity", 1), data.get("variant") or None]
+        else:
+            rest = [self.product_name, self.product_data, self.user_id, self.priority]
+            asked = [*bought, *rest]
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
@@ -64,67 +72,97 @@ def enqueue(request: CartRequest) -> QueueItem:
     Raises RequestRefused for a product that is not at the vendor, and KeyReused for a key that was
     used for something else; then nothing was queued.
     """
-    _refuse_foreign_url(request.vendor, request.product_url)
-    if request.idempotency_key is None:
-        return _insert(request)
-    if found := _find_same(request):
+    if transaction.get_connection().in_atomic_block:
+        (item,) = enqueue_all([request])
+    else:
+        check_product(request)  # before it meets others, who have nothing to do with it
+        item = _together.call(request)
+    if item.request_hash != request.digest:
+        raise KeyReused(item.pk)
+    return item
+
+
+def enqueue_all(requests: Sequence[CartRequest]) -> list[QueueItem]:
+    """The item of each request, in one statement: all are queued, or none. One whose key was used
+    before `is_replay`; what was asked for then may be something else.
+
+    Raises RequestRefused.
+    """
+    for request in requests:
+        check_product(request)
+    return _queue_all(requests)
+
+
+def _queue_all(requests: Sequence[CartRequest]) -> list[QueueItem]:
+    if not requests:
+        return []
+    items = [_item_of(request) for request in requests]
+    automated = [item for item in items if item.status == PENDING]
+    planned = plan_jobs(CART_ADD, [_new_job(item) for item in automated])
+    for item, job in zip(automated, planned.jobs, strict=True):
+        item.job = job
+    # In the order of their keys: two statements with the same keys wait for each other in turn.
+    in_order = sorted(items, key=lambda item: (item.created_by_id or 0, item.idempotency_key or ""))
+    created = statements.queue_items(in_order, planned)
+    planned.announce(
+        {item.job_id: created[item.pk] for item in automated if item.job_id and item.pk in created}
+    )
+    return [_written(item, created) for item in items]
+
+
+def _written(item: QueueItem, created: Mapping[UUID, datetime]) -> QueueItem:
+    """The item as it stands in the queue now: as it was written, or as its key was used before."""
+    if item.pk not in created:
+        rows = QueueItem.objects.filter(created_by=item.created_by_id)
+        found = rows.get(idempotency_key=item.idempotency_key)
+        found.is_replay = True
         return found
-    try:
-        with transaction.atomic():
-            return _insert(request)
-    except IntegrityError:
-        # The same request at the same time: its insert waited for the other's commit.
-        if found := _find_same(request):
-            return found
-        raise
+    item.created_at = item.updated_at = created[item.pk]
+    item._state.adding, item._state.db = False, DEFAULT_DB_ALIAS
+    return item
 
 
-def _find_same(request: CartRequest) -> QueueItem | None:
-    found = QueueItem.objects.filter(
-        created_by=request.requested_by, idempotency_key=request.idempotency_key
-    ).first()
-    if found is None:
-        return None
-    if found.request_hash != request.digest:
-        raise KeyReused(found.pk)
-    found.is_replay = True
-    return found
-
-
-def _insert(request: CartRequest) -> QueueItem:
-    item = QueueItem(
+def _item_of(request: CartRequest) -> QueueItem:
+    reason = request.vendor.why_manual()
+    return QueueItem(
         user_id=request.user_id,
         vendor=request.vendor,
         product_url=request.product_url,
         product_name=request.product_name,
         product_data=dict(request.product_data),
+        status=MANUAL_REQUIRED if reason else PENDING,
+        error_message=reason,
+        error_code="manual_vendor" if reason else "",
         created_by=request.requested_by,
         priority=request.priority,
         idempotency_key=request.idempotency_key,
-        request_hash=request.digest if request.idempotency_key else "",
+        request_hash=request.digest,
     )
-    with transaction.atomic():
-        if reason := request.vendor.why_manual():
-            item.status = QueueItem.Status.MANUAL_REQUIRED
-            item.error_message, item.error_code = reason, "manual_vendor"
-        else:
-            item.job = submit_job_of(item)
-        item.save(force_insert=True)
-    return item
+
+
+# Requests that come at the same time, however they came, are queued by one statement.
+_together = Combiner(_queue_all, most=32)
 
 
 def submit_job_of(item: QueueItem) -> Job:
     """The job that adds the item. Part of the transaction that gives it to the item."""
-    return submit_job(
-        CART_ADD,
+    (job,) = submit_jobs(CART_ADD, [_new_job(item)])
+    return job
+
+
+def _new_job(item: QueueItem) -> NewJob:
+    return NewJob(
         {"queue_item": str(item.pk), "vendor": str(item.vendor_id)},
         title=f"Add {item.quantity} × {item} to the cart at {item.vendor}",
+        # One level: whoever waits for a while by the side of them comes to their turn.
+        priority=item.priority + int(item.vendor.is_prioritized),
         created_by=item.created_by,
-        priority=item.priority,
     )
 
 
-def _refuse_foreign_url(vendor: Vendor, url: str) -> None:
+def check_product(request: CartRequest) -> None:
+    """Raises RequestRefused for a product that is not at the request's vendor."""
+    vendor, url = request.vendor, request.product_url
     if len(url) > URL_MAX_LENGTH:
         raise RequestRefused(
             "URL_TOO_LONG",
@@ -148,11 +186,25 @@ def _refuse_foreign_url(vendor: Vendor, url: str) -> None:
 
 def estimate_completion(item: QueueItem) -> datetime:
     """When the item will probably be done: as long as the vendor's newest items took."""
-    newest = QueueItem.objects.filter(
-        vendor_id=item.vendor_id, status=QueueItem.Status.COMPLETED
-    ).order_by("-id")[:50]
-    typical = newest.aggregate(time=Avg(F("completed_at") - F("created_at")))["time"]
-    return timezone.now() + (typical or TYPICAL_TIME)
+    return timezone.now() + _typical_time(item.vendor_id)
+
+
+def _typical_time(vendor_id: UUID) -> timedelta:
+    """Counted anew every few seconds: it is an estimate, and asked for with each request."""
+    known = _typical_times.get(vendor_id)
+    if known is None or monotonic() > known[0] + TYPICAL_TIME_SECONDS:
+        known = _typical_times[vendor_id] = (monotonic(), _count_typical_time(vendor_id))
+    return known[1]
+
+
+_typical_times: dict[UUID, tuple[float, timedelta]] = {}
+
+
+def _count_typical_time(vendor_id: UUID) -> timedelta:
+    completed = QueueItem.objects.filter(vendor=vendor_id, status=QueueItem.Status.COMPLETED)
+    time = Avg(F("completed_at") - F("created_at"))
+    taken: timedelta | None = completed.order_by("-id")[:50].aggregate(time=time)["time"]
+    return taken or TYPICAL_TIME
 
 
 def follow_job(change: Change) -> None:
@@ -214,21 +266,18 @@ def decide_status(job: Status, step: Status) -> QueueItem.Status:
 
 
 def _record_cart_item(item: QueueItem, output: Mapping[str, Any]) -> None:
-    # A job that was run again finds the line of its former run, and has added nothing.
-    is_new = not CartItem.objects.filter(queue_item=item).exists()
-    line = CartItem(
+    lines = CartItem.objects.filter(item_id=item.pk)
+    if found := lines.active().first():
+        # A job that was run again has added nothing. Its line may be another account's by now.
+        QueueItem.objects.filter(pk=item.pk).update(assigned_account=found.vendor_account_id)
+        return
+    CartItem.objects.create(
         user_id=item.user_id,
         vendor_account_id=output["account"],
         queue_item=item,
+        item_id=item.pk,
         product_url=item.product_url,
         product_name=item.product_name,
         quantity=output["quantity"],
     )
-    CartItem.objects.bulk_create(
-        [line],
-        update_conflicts=True,
-        unique_fields=["queue_item"],
-        update_fields=["vendor_account", "product_name", "quantity"],
-    )
-    if is_new:
-        pool.count_use(output["account"])
+    pool.count_use(output["account"])

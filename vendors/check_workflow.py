@@ -37,7 +37,7 @@ from jobs.plans import (
     step_handler,
 )
 from jobs.subjects import Fact, Subject, register_subject
-from vendors import pool, workflows
+from vendors import browsing, pool
 from vendors.check import (
     ACCOUNT_TEST,
     CHECK_STEP,
@@ -186,7 +186,7 @@ def _run(context: StepContext, flow: Any, spec: SessionSpec) -> Any:
     """What the flow returns. Raises the errors of `automation.errors`, with the last one's picture
     kept, and Stopped."""
     try:
-        return workflows.get_browser_host().run(
+        return browsing.get_browser_host().run(
             flow,
             spec,
             timeout=context.time_limit,

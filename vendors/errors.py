@@ -30,6 +30,14 @@ class KeyReused(VendorsError):
         self.item_id = item_id
 
 
+class MigrationRefused(VendorsError):
+    """What stands in an account's cart cannot be moved as asked; nothing was written."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
 class NoAccountFree(VendorsError):
     """Every usable account is busy or has used up its day; one will be free again."""
 

@@ -18,7 +18,7 @@ from vendors.api.serializers import NewAccountSerializer, VendorSerializer
 from vendors.models import Vendor, VendorAccount
 
 LEFT_OUT = ("id", "created_at")  # a vendor's own here, not a fact about the shop
-ACCOUNT_KEYS = ("email", "password", "notes")
+ACCOUNT_KEYS = ("email", "password", "notes", "rate_limit_daily")
 
 
 class InvalidFile(Exception):
@@ -68,7 +68,9 @@ def _vendor_data(vendor: Vendor, *, passwords: bool) -> dict[str, Any]:
 
 
 def _account_data(account: VendorAccount, *, passwords: bool) -> dict[str, Any]:
-    data = {"email": account.email, "notes": account.notes}
+    data: dict[str, Any] = {"email": account.email, "notes": account.notes}
+    if account.rate_limit_daily is not None:
+        data["rate_limit_daily"] = account.rate_limit_daily
     if passwords:
         audit.note_access(account, why="exported")
         data["password"] = account.password
@@ -155,9 +157,9 @@ def _account_problems(account: Any, known: set[str]) -> Iterator[str]:
     for key in sorted(set(account) - set(ACCOUNT_KEYS)):
         yield f"{key} is no part of an account; it has {', '.join(ACCOUNT_KEYS)}."
     fields = NewAccountSerializer().fields
-    for key in ("email", "password"):
+    for key in ("email", "password", "rate_limit_daily"):
         if account.get(key) is None:
-            if key == "email" or account.get("email") not in known:
+            if key == "email" or (key == "password" and account.get("email") not in known):
                 yield f"{key} is missing; an account that is not there yet needs one."
             continue
         try:
@@ -203,6 +205,7 @@ def _write_account(vendor: Vendor, data: Mapping[str, Any], imported: Imported) 
             email=data["email"],
             password=data["password"],
             notes=data.get("notes", ""),
+            rate_limit_daily=data.get("rate_limit_daily"),
         )
         _count(imported, name, is_new=True, is_changed=True)
         return
@@ -211,9 +214,10 @@ def _write_account(vendor: Vendor, data: Mapping[str, Any], imported: Imported) 
         # The saved session is the old password's.
         account.password, account.session_data = data["password"], None
         fields += ["password", "session_data"]
-    if data.get("notes", account.notes) != account.notes:
-        account.notes = data["notes"]
-        fields.append("notes")
+    for key in ("notes", "rate_limit_daily"):
+        if data.get(key, getattr(account, key)) != getattr(account, key):
+            setattr(account, key, data[key])
+            fields.append(key)
     if fields:
         account.save(update_fields=fields)
     _count(imported, name, is_new=False, is_changed=bool(fields))

@@ -17,7 +17,8 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import CharField, Exists, F, OuterRef, Q, QuerySet
+from django.db.models.functions import Cast, Now
 from django.utils import timezone
 
 from accounts import audit
@@ -32,6 +33,7 @@ from vendors.errors import CartOutOfReach, NoAccountFree, NoUsableAccount
 from vendors.models import (
     VENDORS_DAY,
     AccountUsage,
+    CartMove,
     QueueItem,
     Vendor,
     VendorAccount,
@@ -39,6 +41,7 @@ from vendors.models import (
 )
 
 RESERVE, ADD = "reserve_account", "add_to_cart"  # the steps of a cart_add that need an account
+SECRETS = ("password", "session_data")  # opened by who needs them
 ACCOUNT = "account"  # the kind of an account's flow key
 # Whatever makes an account free wakes who waits; this is only for the case that nobody does.
 BUSY_RECHECK = timedelta(seconds=5)
@@ -50,6 +53,7 @@ class Obstacle(StrEnum):
     PAUSED = "paused"
     LIMITED = "at its limit"
     USED_UP = "done for today"
+    RESTING = "pausing between two adds"
     BUSY = "busy"
 
 
@@ -68,8 +72,17 @@ class Standing:
                 assert self.hold is not None
                 return self.hold.sentence
             case Obstacle.USED_UP:
-                most = account.vendor.rate_limit_daily
-                return f"The account {account} has added its {most} items of today."
+                return (
+                    f"The account {account} has added its {account.most_daily} items of today; the "
+                    "next is added after midnight in London."
+                )
+            case Obstacle.RESTING:
+                assert self.rests_until is not None
+                return (
+                    f"The account {account} is left alone for "
+                    f"{account.vendor.seconds_between_adds} s after each add: until "
+                    f"{self.rests_until:%H:%M:%S} UTC."
+                )
         return f"The account {account} is busy."
 
     def decide_recheck(self) -> timedelta:
@@ -77,9 +90,20 @@ class Standing:
         if self.obstacle == Obstacle.USED_UP:
             tomorrow = vendors_today() + timedelta(days=1)
             return datetime.combine(tomorrow, time.min, VENDORS_DAY) - timezone.now()
+        if self.obstacle == Obstacle.RESTING:
+            assert self.account.rest_left is not None
+            return self.account.rest_left
         if self.hold is not None and self.next_start is not None:
             return self.next_start - self.hold.limit.now
         return BUSY_RECHECK
+
+    @property
+    def rests_until(self) -> datetime | None:
+        """None where it is not resting."""
+        account = self.account
+        if self.obstacle != Obstacle.RESTING or account.released_at is None:
+            return None
+        return account.released_at + timedelta(seconds=account.vendor.seconds_between_adds)
 
     @property
     def next_start(self) -> datetime | None:
@@ -115,6 +139,7 @@ def _lock_one(ids: Collection[uuid.UUID]) -> VendorAccount | None:
     return (
         VendorAccount.objects.filter(pk__in=ids, is_blocked=False)
         .free()
+        .rested()
         .order_by(F("last_used_at").asc(nulls_first=True), "pk")
         .select_for_update(skip_locked=True, of=("self",))
         .first()
@@ -126,7 +151,9 @@ def find_standings(vendor: Vendor, only: uuid.UUID | None = None) -> list[Standi
     accounts = VendorAccount.objects.filter(vendor=vendor, is_blocked=False)
     if only is not None:
         accounts = accounts.filter(pk=only)
-    accounts = accounts.with_freedom().with_daily_items().defer("password", "session_data")
+    accounts = (
+        accounts.with_freedom().with_daily_items().with_rest().defer("password", "session_data")
+    )
     found = list(accounts.select_related("vendor"))
     holds = flow.find_holds([account.flow_key for account in found])
     return [_stand(account, holds.get(account.flow_key)) for account in found]
@@ -136,9 +163,12 @@ def _stand(account: VendorAccount, hold: Hold | None) -> Standing:
     if hold is not None:
         is_paused = hold.cause == Cause.PAUSED
         return Standing(account, Obstacle.PAUSED if is_paused else Obstacle.LIMITED, hold)
-    if account.daily_items_added >= account.vendor.rate_limit_daily:
+    if account.daily_items_added >= account.most_daily:
         return Standing(account, Obstacle.USED_UP)
-    return Standing(account, None if account.is_free else Obstacle.BUSY)
+    if not account.is_free:
+        return Standing(account, Obstacle.BUSY)
+    is_resting = account.rest_left is not None and account.rest_left > timedelta()
+    return Standing(account, Obstacle.RESTING if is_resting else None)
 
 
 def _why_none(
@@ -181,7 +211,7 @@ def describe_wait(
             f"No account of {vendor.name} is free: {reasons}; the item goes on as soon as one is."
         )
     (obstacle,) = counts
-    if len(standings) == 1 and standings[0].hold:
+    if len(standings) == 1 and obstacle != Obstacle.BUSY:
         return standings[0].describe()
     match obstacle:
         case Obstacle.PAUSED:
@@ -189,9 +219,11 @@ def describe_wait(
         case Obstacle.LIMITED:
             then = "is at its limit; the item goes on as soon as one may start again."
         case Obstacle.USED_UP:
+            then = "has added its items of today; the item goes on after midnight in London."
+        case Obstacle.RESTING:
             then = (
-                f"has added its {vendor.rate_limit_daily} items of today; the item goes on after "
-                "midnight in London."
+                f"is left alone for {vendor.seconds_between_adds} s after each add; the item goes "
+                "on as soon as that is over for one."
             )
         case Obstacle.BUSY:
             then = "is busy; the item goes on as soon as one is free."
@@ -214,15 +246,27 @@ def wake_waiting(vendor_id: Any) -> None:
     """As many items as the vendor has accounts to give now try again, those first that wait
     longest. After the commit of whatever may have made an account free. Safe to repeat; should it
     never happen, an item's own time comes."""
+    if not _anybody_waits(vendor_id):
+        return
     vendor = Vendor.objects.filter(pk=vendor_id).first()
     if vendor is None:
         return
-    usable = {str(each.account.pk) for each in find_standings(vendor) if not each.obstacle}
+    standings = find_standings(vendor)
+    for each in standings:
+        if each.rests_until is not None:
+            _call_back(vendor, each.account, each.rests_until)
+    usable = {str(each.account.pk) for each in standings if not each.obstacle}
     if not usable:
         return
-    jobs = _jobs_that_wait(vendor, usable).order_by("-priority", "id")
     # Twice as many: several may be bound to the same account.
-    for job_id, bound in list(jobs.values_list("pk", "bound")[: 2 * len(usable)]):
+    waiting = [
+        each
+        for jobs in _jobs_that_wait(vendor, usable)
+        for each in jobs.order_by("-priority", "id").values_list("priority", "pk", "bound")[
+            : 2 * len(usable)
+        ]
+    ]
+    for _, job_id, bound in sorted(waiting, key=lambda each: (-each[0], each[1])):
         if not usable:
             return
         if bound is None or bound in usable:
@@ -230,27 +274,67 @@ def wake_waiting(vendor_id: Any) -> None:
             usable.discard(bound or next(iter(usable)))
 
 
-def _jobs_that_wait(vendor: Vendor, accounts: Collection[str]) -> QuerySet[Any]:
-    """Those that wait for any account or for one of these; `bound` is the only one that will do."""
+def _anybody_waits(vendor_id: Any) -> bool:
+    """Whoever waits for an account waits for a vendor. Asked after each add, so first of all: it
+    reads the index of what waits, however many are ready."""
+    waiting = Step.objects.filter(status=Status.WAITING, limited_by="")
+    return waiting.filter(flow_keys__contains=[f"vendor:{vendor_id}"]).exists()
+
+
+def _call_back(vendor: Vendor, account: VendorAccount, moment: datetime) -> None:
+    """Has the one that waits longest for the account come again at that moment, of adds and of
+    moves: whoever gets it then calls back the next."""
+    for jobs in _jobs_that_wait(vendor, [str(account.pk)]):
+        first = jobs.order_by("-priority", "id").values("pk")[:1]
+        flow.bring_forward(Job.objects.filter(pk__in=first), moment)
+
+
+def _jobs_that_wait(vendor: Vendor, accounts: Collection[str]) -> list[QuerySet[Any]]:
+    """Those that wait for any account or for one of these; `bound` is the only one that will do.
+    The adds and the moves apart, so that each are found by their own index."""
     waits = Step.objects.filter(
         job=OuterRef("pk"), name__in=(RESERVE, ADD), status=Status.WAITING, limited_by=""
     )
-    jobs = Job.objects.filter(
-        Exists(waits),
-        queue_item__vendor=vendor,
-        queue_item__status=QueueItem.Status.PENDING,
-        held_account=None,  # who has an account waits for something else
+    # Who has an account waits for something else.
+    jobs = Job.objects.filter(Exists(waits), held_account=None)
+    adds = jobs.filter(
+        queue_item__vendor=vendor, queue_item__status=QueueItem.Status.PENDING
     ).annotate(bound=bound_account_of(OuterRef("pk")))
-    return jobs.filter(Q(bound=None) | Q(bound__in=accounts))
+    moves = jobs.filter(
+        cart_move__status=CartMove.Status.PENDING,
+        cart_move__migration__new_account__in=[uuid.UUID(account) for account in accounts],
+    ).annotate(bound=Cast("cart_move__migration__new_account", CharField()))
+    return [adds.filter(Q(bound=None) | Q(bound__in=accounts)), moves]
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a job waits for: an account of this vendor, or that one of them."""
+
+    vendor: Vendor
+    only: uuid.UUID | None
+
+
+def find_need(job_id: uuid.UUID) -> Need | None:
+    """None for a job that needs no account, or has one."""
+    if VendorAccount.objects.filter(held_by=job_id).exists():
+        return None
+    if item := QueueItem.objects.select_related("vendor").filter(job=job_id).first():
+        return Need(item.vendor, find_bound_account(job_id))
+    moves = CartMove.objects.select_related("migration__new_account__vendor").filter(job=job_id)
+    if move := moves.defer(*(f"migration__new_account__{name}" for name in SECRETS)).first():
+        account = move.migration.new_account
+        return Need(account.vendor, account.pk)
+    return None
 
 
 def wake_if_possible(job_id: uuid.UUID) -> None:
     """After the commit that has put the job off: of an account that became free and a job that
     found none in the same moment, one sees the other."""
-    item = QueueItem.objects.select_related("vendor").filter(job=job_id).first()
-    if item is None or VendorAccount.objects.filter(held_by=job_id).exists():
+    need = find_need(job_id)
+    if need is None:
         return
-    standings = find_standings(item.vendor, find_bound_account(job_id))
+    standings = find_standings(need.vendor, need.only)
     with transaction.atomic():  # a row that somebody has locked would only be missed again
         found = _lock_one([each.account.pk for each in standings if not each.obstacle])
     if found is not None:
@@ -266,8 +350,8 @@ def wake_for_account(account_id: str) -> None:
     wake_waiting(account.vendor_id)
     for standing in find_standings(account.vendor, account.pk):
         if standing.next_start is not None:
-            jobs = _jobs_that_wait(account.vendor, [account_id])
-            flow.bring_forward(jobs, standing.next_start)
+            for jobs in _jobs_that_wait(account.vendor, [account_id]):
+                flow.bring_forward(jobs, standing.next_start)
 
 
 def find_account(pk: str) -> VendorAccount | None:
@@ -281,7 +365,7 @@ def find_account(pk: str) -> VendorAccount | None:
 
 
 def release_account(job_id: uuid.UUID) -> None:
-    VendorAccount.objects.filter(held_by=job_id).update(held_by=None)
+    VendorAccount.objects.filter(held_by=job_id).update(held_by=None, released_at=Now())
 
 
 def set_aside(account: VendorAccount, reason: str) -> None:

@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 from accounts import audit
 from accounts.audit import Act
 from jobs import control, errors, live
+from jobs.effects import confirm_left_open
 from jobs.errors import NotPossible
 from jobs.models import Job, Status
 from vendors.adding import find_bound_account
@@ -91,6 +92,8 @@ def complete_by_hand(item_id: uuid.UUID, *, by: str, reason: str = "") -> QueueI
     with transaction.atomic():
         item = _lock(item_id, SETTLED_FROM, "complete")
         _end_job(item, by, reason or "added to the cart by hand")
+        if item.job_id:  # who has it in the cart need not be asked whether it is there
+            confirm_left_open(item.job_id, by=by)
         _write(item, status=done, error_message=None, error_code="", completed_at=Now())
         audit.note(item, Act.SETTLED, by=by, outcome=done, reason=reason)
     item.refresh_from_db()

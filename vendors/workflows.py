@@ -4,15 +4,11 @@
 cart, and a second attempt begins by reading it. The add itself is an effect (`adding.py`).
 """
 
-import json
 from collections.abc import Mapping
 from datetime import timedelta
-from functools import cache
 from typing import Any
 from uuid import uuid4
 
-from celery.signals import worker_shutdown
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 from rest_framework import serializers
@@ -20,7 +16,6 @@ from rest_framework import serializers
 from accounts import audit
 from automation import errors
 from automation.guard import NetworkPolicy
-from automation.host import BrowserHost
 from automation.session import BrowserSession, SessionSpec
 from automation.shop import flow
 from automation.shop.request import AddIntent, AddResult, CartRequest, Credentials
@@ -30,7 +25,7 @@ from jobs.effects import UnknownOutcome
 from jobs.errors import Becomes, BusinessError, Stopped, TransientError
 from jobs.flow import register_names, register_waker
 from jobs.keys import set_key
-from jobs.models import Artifact, Step
+from jobs.models import Step
 from jobs.plans import (
     Chain,
     Done,
@@ -43,7 +38,9 @@ from jobs.plans import (
 )
 from jobs.why import register_reason
 from vendors import alerts, pool
-from vendors.adding import Add, describe_done, effect_key, find_bound_account
+from vendors.adding import Add, Wanted, describe_done, effect_key
+from vendors.browsing import PhaseReporter, get_browser_host, keep_evidence
+from vendors.cart_lines import mark_left
 from vendors.cart_queue import CART_ADD, follow_job
 from vendors.errors import NoAccountFree, NoUsableAccount
 from vendors.models import QueueItem, Vendor, VendorAccount
@@ -84,12 +81,11 @@ def _find_account_name(pk: str) -> str | None:
 
 def _find_what_it_waits_for(step: Step) -> str | None:
     """As it is now; None for one that waits for something else than an account."""
-    item = QueueItem.objects.select_related("vendor").filter(job=step.job_id).first()
-    if item is None or VendorAccount.objects.filter(held_by=step.job_id).exists():
+    need = pool.find_need(step.job_id)
+    if need is None:
         return None
-    only = find_bound_account(step.job_id)
-    standings = pool.find_standings(item.vendor, only)
-    return pool.describe_wait(item.vendor, standings, only) if standings else None
+    standings = pool.find_standings(need.vendor, need.only)
+    return pool.describe_wait(need.vendor, standings, need.only) if standings else None
 
 
 register_names("vendor", _find_vendor_name)
@@ -110,8 +106,8 @@ register_workflow(Workflow(CART_ADD, 1, plan_cart_add, follow_job, CartAddParams
 @step_handler("vendors.reserve_account", time_limit=timedelta(seconds=10))
 def reserve_account(context: StepContext) -> Outcome:
     item = _item(context)
-    add = Add(context.claim, item)
-    if done := _find_output(add):
+    add = Add(context.claim, Wanted.of_item(item))
+    if done := find_output(add):
         return Done({"account": done["account"]})
     account = _reserve(item, context, add)
     if isinstance(account, Postpone):
@@ -124,24 +120,30 @@ def reserve_account(context: StepContext) -> Outcome:
 @step_handler("vendors.add_to_cart", time_limit=timedelta(seconds=120), version=2)
 def add_to_cart(context: StepContext) -> Outcome:
     item = _item(context)
-    add = Add(context.claim, item)
-    if done := _find_output(add):
+    add = Add(context.claim, Wanted.of_item(item))
+    if done := find_output(add):
         return Done(done)
     account = _reserve(item, context, add)
     if isinstance(account, Postpone):
         return account
-    if set_key(context.claim, pool.ACCOUNT, str(account.pk), of=pool.ADD):
-        # It has another account than the one by whose limits it was claimed.
-        return Postpone(timedelta(0), "It has its account, and starts by that account's limits.")
-    site = item.vendor.site()
-    audit.note_access(account, job=context.job_id, step=context.claim.name, attempt=context.attempt)
-    session = SavedSession.of(account)
     request = CartRequest(
         product_url=item.product_url,
         quantity=item.quantity,
         variant=item.product_data.get("variant"),
         product_name=item.product_name,
     )
+    return carry_out(context, item.vendor.site(), account, request, add)
+
+
+def carry_out(
+    context: StepContext, site: Site, account: VendorAccount, request: CartRequest, add: Add
+) -> Outcome:
+    """Adds in the cart of the account that the job holds, or finds that it is there already."""
+    if set_key(context.claim, pool.ACCOUNT, str(account.pk), of=pool.ADD):
+        # It has another account than the one by whose limits it was claimed.
+        return Postpone(timedelta(0), "It has its account, and starts by that account's limits.")
+    audit.note_access(account, job=context.job_id, step=context.claim.name, attempt=context.attempt)
+    session = SavedSession.of(account)
     credentials = Credentials(account.email, account.password)
     version = uuid4().hex
 
@@ -167,12 +169,14 @@ def add_to_cart(context: StepContext) -> Outcome:
             _spec(site, account, session, credentials),
             timeout=context.time_limit,
             stop=context.stop,
-            on_phase=_PhaseReporter(context),
+            on_phase=PhaseReporter(context),
         )
     except errors.AutomationError as error:
-        _keep_evidence(context, error)
+        keep_evidence(context, error)
         if session and add.was_tried:
             session.forget_cart(account)  # some of the add may be in it
+        if session and site.cart_scope == "account" and isinstance(error, errors.AccountBlocked):
+            mark_left(account, session)  # before the block has the session forgotten
         return _decide_outcome(error, context, account, add)
     # Before the add is settled: a later item of the account measures by the cart that is saved.
     SavedSession(storage_state, version, result.cart, timezone.now()).save(account)
@@ -183,7 +187,7 @@ def add_to_cart(context: StepContext) -> Outcome:
     return Done(output)
 
 
-def _find_output(add: Add) -> dict[str, Any] | None:
+def find_output(add: Add) -> dict[str, Any] | None:
     """The add was confirmed, by an attempt or by a person: there is nothing left to do."""
     output = add.find_output()
     if output and pool.find_account(output["account"]) is None:
@@ -258,43 +262,3 @@ def _decide_outcome(
         case errors.BusinessError():
             raise BusinessError(error.code, sentence) from error
     raise TransientError(error.code, sentence) from error
-
-
-def _keep_evidence(context: StepContext, error: errors.AutomationError) -> None:
-    evidence = error.evidence
-    if evidence is None:
-        return
-    if evidence.screenshot:
-        context.keep_artifact(Artifact.Kind.SCREENSHOT, "screenshot.png", evidence.screenshot)
-    context.keep_artifact(Artifact.Kind.PAGE, "page.html", evidence.dom.encode())
-    context.keep_artifact(Artifact.Kind.CONSOLE, "console.json", _json(evidence.console))
-    context.keep_artifact(Artifact.Kind.NETWORK, "network.json", _json(evidence.network))
-
-
-def _json(rows: Any) -> bytes:
-    return json.dumps(list(rows), indent=1, default=str).encode()
-
-
-class _PhaseReporter:
-    """Turns the flow's phases into the step's progress. How many a shop needs is not known before,
-    so each phase closes a quarter of what is left."""
-
-    def __init__(self, context: StepContext) -> None:
-        self._context = context
-        self._left = 100.0
-
-    def __call__(self, phase: str) -> None:
-        self._left *= 0.75
-        self._context.progress(round(100 - self._left), phase)
-
-
-@cache
-def get_browser_host() -> BrowserHost:
-    """This worker process's browser; it starts with the first step that needs it."""
-    return BrowserHost(executable_path=settings.CHROMIUM_PATH)
-
-
-@worker_shutdown.connect
-def close_browser(**_: Any) -> None:
-    if get_browser_host.cache_info().currsize:
-        get_browser_host().close()

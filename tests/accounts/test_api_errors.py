@@ -161,7 +161,7 @@ def test_unexpected_error_says_nothing_of_itself(api, monkeypatch):
     def fail(*_: object) -> None:
         raise RuntimeError("password=hunter2")
 
-    monkeypatch.setattr("vendors.api.views.CartAddSerializer.is_valid", fail)
+    monkeypatch.setattr("vendors.api.views.check_cart_add", fail)
     api.raise_request_exception = False
 
     answer = post(api, "{}")

@@ -14,6 +14,7 @@ from jobs.runner import runner
 from tests.vendors.shop import fail_once, shop
 from tests.vendors.test_account_limits import ONE, TWO, enqueue, state
 from tests.vendors.test_bound_account import failed_after_the_press, two
+from vendors import queue_control
 from vendors.adding import Add
 from vendors.models import CartItem, VendorAccount
 
@@ -188,3 +189,34 @@ def test_item_that_was_seen_in_the_cart_of_a_deleted_account_stays_with_a_person
 
     assert (state(item), item.error_code) == ("manual_required", "cart_out_of_reach")
     assert shop.visits == [ONE]
+
+
+def test_person_is_asked_of_an_add_whose_job_ended_and_not_after_completing_the_item(
+    vendor, account, shop, olga
+):
+    shop.after_press = fail_once(CaptchaSeen("Are you human?"))
+    item = enqueue(vendor)
+    run_all()
+    assert (state(item), effect_of(item).status) == ("manual_required", "intended")
+    (asked,) = read_inbox(olga)["effects"]
+    assert asked["id"] == str(effect_of(item).pk)
+
+    queue_control.complete_by_hand(item.pk, by="olga")
+
+    assert (state(item), effect_of(item).status) == ("completed", "confirmed")
+    assert read_inbox(olga)["effects"] == []
+
+
+def test_item_that_a_person_gave_up_may_be_in_a_cart_and_stays_in_the_inbox(
+    vendor, account, shop, olga
+):
+    shop.after_press = fail_once(CaptchaSeen("Are you human?"))
+    item = enqueue(vendor)
+    run_all()
+
+    queue_control.fail_by_hand(item.pk, by="olga")
+
+    assert len(read_inbox(olga)["effects"]) == 1
+    effects.decide(effect_of(item).pk, happened=False, by=olga)
+    assert (state(item), effect_of(item).status) == ("failed", "absent")
+    assert read_inbox(olga)["effects"] == []

@@ -50,6 +50,7 @@ def vendor_form(vendor: Vendor, **change) -> dict:
         "login_required": "on",
         "cart_scope": "account",
         "rate_limit_daily": 50,
+        "seconds_between_adds": 0,
         "selectors": json.dumps(vendor.selectors),
         "accounts-TOTAL_FORMS": 0,
         "accounts-INITIAL_FORMS": 0,
@@ -126,6 +127,18 @@ def test_empty_password_keeps_the_one_that_is_stored(page, account):
     account = VendorAccount.objects.get()
     assert (account.password, account.notes) == (PASSWORD, "north depot")
     assert account.session_data == SESSION
+
+
+def test_own_limit_of_an_account_is_set_and_taken_away(page, account):
+    path = f"{ACCOUNTS}{account.pk}/change/"
+
+    page.post(path, account_form(account, rate_limit_daily=80))
+    assert VendorAccount.objects.get().rate_limit_daily == 80
+    assert "0 of 80" in text(page.get(ACCOUNTS))
+
+    page.post(path, account_form(account, rate_limit_daily=""))
+    assert VendorAccount.objects.get().rate_limit_daily is None
+    assert "0 of 50" in text(page.get(ACCOUNTS))
 
 
 @pytest.mark.parametrize("change", [{"new_password": "new"}, {"email": "new@vendor.example"}])

@@ -45,6 +45,7 @@ EVERY_KEY = {
     "can_automate": True,
     "requires_captcha": False,
     "rate_limit_daily": 7,
+    "seconds_between_adds": 12,
     "selectors": {
         "email_input": "#email",
         "password_input": "input[name='password']",

@@ -13,6 +13,7 @@ from accounts.models import User
 from automation.site import KEYS
 from tests.jobs.receivers import endpoint_at
 from tests.jobs.workflows import submit_toy
+from tests.payments.rows import voucher_rows
 from tests.vendors.conftest import client_with_key
 
 PATHS = {
@@ -29,10 +30,13 @@ PATHS = {
     "/api/admin/vendors/{id}": {"put", "delete"},
     "/api/admin/accounts": {"get", "post"},
     "/api/admin/accounts/{id}": {"get", "put", "delete"},
+    "/api/admin/accounts/{id}/migrate": {"post"},
     "/api/jobs": {"get"},
     "/api/jobs/{id}": {"get"},
     "/api/jobs/{id}/events": {"get"},
     "/api/jobs/{id}/stream": {"get"},
+    "/api/start-job": {"post"},
+    "/api/jobs/start-payment": {"post"},
     "/api/token": {"post"},
     "/api/token/refresh": {"post"},
 }
@@ -156,6 +160,7 @@ def known(vendor, account) -> dict:
         "/api/webhooks": endpoint_at().pk,
         "/api/admin/vendors": vendor.pk,
         "/api/admin/accounts": account.pk,
+        **voucher_rows(),
     }
 
 

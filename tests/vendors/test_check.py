@@ -14,7 +14,7 @@ from tests.automation.test_sandbox import PASSWORD, Control, Customer, sandbox_p
 from tests.jobs.rivals import elsewhere
 from tests.vendors.test_pool import new_job
 from tests.waiting import wait_until
-from vendors import check, check_workflow, pool, workflows
+from vendors import browsing, check, check_workflow, pool
 from vendors.models import Vendor, VendorAccount
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -50,8 +50,8 @@ def sandbox_url(tmp_path_factory):
 @pytest.fixture(scope="module", autouse=True)
 def _browser():
     yield
-    workflows.close_browser()
-    workflows.get_browser_host.cache_clear()
+    browsing.close_browser()
+    browsing.get_browser_host.cache_clear()
 
 
 class Shop(Control):

@@ -80,6 +80,16 @@ def test_what_was_exported_comes_back_as_it_was(file, account):
     assert export_vendors(Vendor.objects.all(), passwords=True) == file
 
 
+def test_accounts_own_limit_goes_out_and_comes_in(file, account):
+    file["vendors"][0]["accounts"][0]["rate_limit_daily"] = 80
+
+    assert import_vendors(file).changed == ["one@vendor.example at Vendor Co"]
+
+    assert VendorAccount.objects.get().rate_limit_daily == 80
+    assert export_vendors(Vendor.objects.all(), passwords=True) == file
+    assert import_vendors(file).changed == []
+
+
 def test_importing_it_again_changes_nothing(file, account):
     account.session_data = {"kept": True}
     account.save()

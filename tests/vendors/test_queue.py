@@ -78,7 +78,7 @@ def test_job_that_cannot_be_submitted_leaves_no_item(vendor, nothing_happens, mo
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("no job today")
 
-    monkeypatch.setattr(cart_queue, "submit_job", fail)
+    monkeypatch.setattr(cart_queue, "plan_jobs", fail)
 
     with nothing_happens(), pytest.raises(RuntimeError):
         queued(vendor)

@@ -75,7 +75,7 @@ class CartUserView(APIView):
     def get(self, request: Request, user_id: str) -> Response:
         asked = read(PageQuerySerializer, request.query_params.dict())
         limit, offset, after = asked["limit"], asked["offset"], asked["after"]
-        items = CartItem.objects.filter(user_id=user_id)
+        items = CartItem.objects.active().filter(user_id=user_id)
         assert request.user.is_authenticated  # by the default permission
         if not request.user.is_staff:
             items = items.filter(queue_item__created_by=request.user)

@@ -188,6 +188,7 @@ VENDOR_DATA = {
         "captcha_indicator": None,
     },
     "rate_limit_daily": 50,
+    "seconds_between_adds": 10,
     "cart_scope": "account",
     "login_required": True,
     "allow_private_network": False,

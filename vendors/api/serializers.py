@@ -65,6 +65,19 @@ class CartAddSerializer(serializers.Serializer[Any]):
     )
 
 
+_CART_ADD = CartAddSerializer()
+
+
+def check_cart_add(data: Any) -> Mapping[str, Any]:
+    """A request's parts. Raises ValidationError, for all that is wrong with them.
+
+    By one serializer for all requests: checking leaves nothing in it, and DRF would copy each of
+    its fields for every new one.
+    """
+    checked: Mapping[str, Any] = _CART_ADD.run_validation(data)
+    return checked
+
+
 class QueuedSerializer(serializers.Serializer[Any]):
     success = serializers.BooleanField()
     queue_id = serializers.UUIDField()
@@ -118,10 +131,12 @@ class VendorSerializer(serializers.ModelSerializer[Vendor]):
             "requires_captcha",
             "selectors",
             "rate_limit_daily",
+            "seconds_between_adds",
             "cart_scope",
             "login_required",
             "allow_private_network",
             "allowed_domains",
+            "migrate_on_block",
             "created_at",
         ]
         # The database's own constraint decides, for two requests at once too.
@@ -179,8 +194,17 @@ class NewAccountSerializer(serializers.ModelSerializer[VendorAccount]):
 
     class Meta:
         model = VendorAccount
-        fields = ["id", "vendor_id", "email", "password", "is_blocked", "created_at"]
+        fields = [
+            "id",
+            "vendor_id",
+            "email",
+            "password",
+            "rate_limit_daily",
+            "is_blocked",
+            "created_at",
+        ]
         read_only_fields = ["is_blocked"]
+        extra_kwargs: ClassVar[dict[str, Any]] = {"rate_limit_daily": {"write_only": True}}
         validators: list[Any] = []  # as for the vendor's domain
 
 
@@ -213,8 +237,11 @@ class ChangedAccountSerializer(serializers.ModelSerializer[VendorAccount]):
 
     class Meta:
         model = VendorAccount
-        fields = ["email", "password", "is_blocked"]
-        extra_kwargs: ClassVar[dict[str, Any]] = {"email": {"required": False}}
+        fields = ["email", "password", "rate_limit_daily", "is_blocked"]
+        extra_kwargs: ClassVar[dict[str, Any]] = {
+            "email": {"required": False},
+            "rate_limit_daily": {"write_only": True},
+        }
         validators: list[Any] = []  # as for the vendor's domain
 
     def to_internal_value(self, data: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from vendors.api import checks, erpnext, health, queue, views
+from vendors.api import checks, erpnext, health, migrations, queue, views
 
 # An id is any text here: a wrong one is the view's 404, not an unknown address.
 urlpatterns = [
@@ -24,6 +24,10 @@ urlpatterns = [
     path("admin/vendors/<str:pk>", views.VendorView.as_view()),
     path("admin/accounts", views.AccountsView.as_view()),
     path("admin/accounts/<str:pk>/test", checks.AccountTestView.as_view()),
+    path("admin/accounts/<str:pk>/migrate", migrations.MigrateView.as_view()),
+    path("admin/accounts/<str:pk>/ordered", migrations.OrderedView.as_view()),
+    path("admin/migrations/<str:pk>", migrations.MigrationView.as_view()),
+    path("admin/migrations/<str:pk>/undo", migrations.UndoMigrationView.as_view()),
     path("admin/accounts/<str:pk>", views.AccountView.as_view()),
     path("erpnext/webhook", erpnext.ErpnextWebhookView.as_view()),
 ]

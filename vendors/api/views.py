@@ -28,12 +28,12 @@ from vendors.api.serializers import (
     AccountQuerySerializer,
     AccountSerializer,
     ArchivedStatusSerializer,
-    CartAddSerializer,
     CartStatusSerializer,
     ChangedAccountSerializer,
     NewAccountSerializer,
     VendorRowSerializer,
     VendorSerializer,
+    check_cart_add,
 )
 from vendors.api.throttle import CartThrottle
 from vendors.errors import KeyReused, RequestRefused
@@ -47,9 +47,7 @@ class CartAddView(APIView):
 
     @schema.cart_add
     def post(self, request: Request) -> Response:
-        serializer = CartAddSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        data = serializer.validated_data
+        data = check_cart_add(request.data)
         assert request.user.is_authenticated  # by the default permission
         try:
             item = cart_queue.enqueue(
@@ -130,7 +128,7 @@ def find_idempotency_key(request: Request, data: Mapping[str, Any]) -> str | Non
             )
         return f"key:{key}"
     item = (data.get("product_data") or {}).get("erpnext_item_id")
-    return f"erpnext:{item}" if item else None
+    return f"{cart_queue.ERPNEXT_KEY}{item}" if item else None
 
 
 class VendorsView(CreateAPIView[Vendor]):
@@ -230,6 +228,7 @@ class AccountView(RetrieveAPIView[VendorAccount], DestroyAPIView[VendorAccount])
                 pool.set_aside(account, f"Set aside by {request.user}.")
             elif account.is_blocked and not block:
                 pool.unblock(VendorAccount.objects.filter(pk=account.pk))
+            pool.wake_waiting_on_commit(account.vendor_id)  # it may add more items a day now
         return Response(AccountSerializer(self.get_object()).data)
 
     @schema.delete_account

@@ -14,7 +14,9 @@ from uuid import UUID
 from rest_framework.exceptions import ValidationError
 
 from automation.site import http_host
-from vendors.api.serializers import CartAddSerializer
+from vendors import cart_queue
+from vendors.api.serializers import check_cart_add
+from vendors.errors import RequestRefused
 from vendors.models import ErpnextConnection, Vendor
 from vendors.models.erpnext import BODY_KEYS, LONGEST_NAME
 
@@ -54,17 +56,49 @@ def read_document(connection: ErpnextConnection, body: Mapping[str, Any]) -> Ask
     return AskedDocument(name, asked)
 
 
-def check_request(row: AskedRow) -> Mapping[str, Any]:
-    """The row's request as /api/cart/add takes it. Raises ValidationError, by the row's path."""
+def check_requests(
+    connection: ErpnextConnection, rows: Sequence[AskedRow]
+) -> list[cart_queue.CartRequest]:
+    """The rows' requests as /api/cart/add takes them. Raises ValidationError or RequestRefused, by
+    the row's path."""
+    vendors: dict[tuple[str, str | None], Vendor | None] = {}  # most documents have one or two
+    return [_check_request(connection, row, vendors) for row in rows]
+
+
+def _check_request(
+    connection: ErpnextConnection,
+    row: AskedRow,
+    vendors: dict[tuple[str, str | None], Vendor | None],
+) -> cart_queue.CartRequest:
     asked = dict(row.asked)
-    vendor = find_vendor(asked.pop("vendor"), asked["product_url"])
+    called, url = asked.pop("vendor"), asked["product_url"]
+    where = (repr(called), http_host(url) if isinstance(url, str) else None)
+    if where not in vendors:
+        vendors[where] = find_vendor(called, url)
+    vendor = vendors[where]
     if vendor is None:
         raise ValidationError({row.path or "vendor": _no_vendor(row)})
-    serializer = CartAddSerializer(data={**asked, "user_id": USER_ID, "vendor_id": str(vendor.pk)})
-    if not serializer.is_valid():
-        raise ValidationError({row.path: serializer.errors} if row.path else serializer.errors)
-    checked: Mapping[str, Any] = serializer.validated_data
-    return checked
+    try:
+        checked = check_cart_add({**asked, "user_id": USER_ID, "vendor_id": vendor})
+    except ValidationError as error:
+        raise ValidationError({row.path: error.detail} if row.path else error.detail) from error
+    item_id = checked["product_data"]["erpnext_item_id"]
+    request = cart_queue.CartRequest(
+        vendor=vendor,
+        product_url=checked["product_url"],
+        product_name=checked.get("product_name"),
+        product_data=checked["product_data"],
+        user_id=USER_ID,
+        requested_by=connection.user,
+        idempotency_key=f"{cart_queue.ERPNEXT_KEY}{item_id}",
+    )
+    try:
+        cart_queue.check_product(request)
+    except RequestRefused as error:
+        raise RequestRefused(
+            error.code, f"{row.path}: {error}" if row.path else str(error)
+        ) from error
+    return request
 
 
 def find_vendor(called: Any, product_url: Any) -> Vendor | None:

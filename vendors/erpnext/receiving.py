@@ -7,20 +7,19 @@ document is saved. It gives none an id; the document's name and the row's are wh
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
 import structlog
-from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
+from django.db import transaction
 
 from accounts import audit
 from vendors import cart_queue
-from vendors.erpnext.mapping import AskedDocument, AskedRow, check_request, read_document
-from vendors.errors import RequestRefused
-from vendors.models import ErpnextConnection, ErpnextLine
+from vendors.cart_queue import ERPNEXT_KEY, CartRequest
+from vendors.erpnext.mapping import AskedDocument, AskedRow, check_requests, read_document
+from vendors.models import ErpnextConnection, ErpnextLine, QueueItem
 
 log = structlog.get_logger(__name__)
 
@@ -60,63 +59,82 @@ def receive(connection: ErpnextConnection, body: Mapping[str, Any]) -> list[Rece
     """Queues every row of the document that is not queued yet: all of them, or none. Safe to
     repeat. Raises DRF's ValidationError, or RequestRefused."""
     document = read_document(connection, body)
+    known = _find_lines(connection, document)
+    unknown = [row for row in document.rows if row.row not in known]
+    requests = check_requests(connection, unknown)
     with transaction.atomic():
-        lines = _find_lines(connection, document)
-        known = {line.row: line for line in lines}
-        received = [
-            _receive(connection, document, row, known.get(row.row)) for row in document.rows
-        ]
-    new = sum(each.is_new for each in received)
-    log.info("erpnext_received", connection=str(connection.pk), document=document.name, queued=new)
+        new = _queue(connection, document, unknown, requests)
+    if unknown:
+        known = _find_lines(connection, document)  # a rival's among them
+    received = [
+        Received(
+            known[row.row],
+            is_new=row.row in new,
+            has_changed=row.row not in new and known[row.row].asked != row.asked,
+        )
+        for row in document.rows
+    ]
+    log.info(
+        "erpnext_received", connection=str(connection.pk), document=document.name, queued=len(new)
+    )
     return received
 
 
-def _receive(
-    connection: ErpnextConnection, document: AskedDocument, row: AskedRow, known: ErpnextLine | None
-) -> Received:
-    if known is None:
-        try:
-            with transaction.atomic():
-                return Received(_queue(connection, document, row), is_new=True)
-        except IntegrityError:
-            # Another request with the same row was first, and what we queued is rolled back.
-            known = _find_lines(connection, document).filter(row=row.row).first()
-            if known is None:
-                raise
-    return Received(known, is_new=False, has_changed=known.asked != row.asked)
-
-
-def _queue(connection: ErpnextConnection, document: AskedDocument, row: AskedRow) -> ErpnextLine:
-    checked = check_request(row)
-    try:
-        item = cart_queue.enqueue(
-            cart_queue.CartRequest(
-                vendor=checked["vendor"],
-                product_url=checked["product_url"],
-                product_name=checked.get("product_name"),
-                product_data=checked.get("product_data") or {},
-                user_id=checked["user_id"],
-                requested_by=connection.user,
-            )
-        )
-    except RequestRefused as error:
-        raise RequestRefused(
-            error.code, f"{row.path}: {error}" if row.path else str(error)
-        ) from error
+def _queue(
+    connection: ErpnextConnection,
+    document: AskedDocument,
+    rows: Sequence[AskedRow],
+    requests: Sequence[CartRequest],
+) -> set[str]:
+    """The rows whose items were queued just now. Those that came by another door before, or by
+    another webhook in the same moment, have the item that they have there."""
+    items = cart_queue.enqueue_all(requests)
+    others = _find_of_other_sites(connection, items)
+    if others:
+        again = [_as_its_own(connection, requests[place]) for place in others]
+        for place, item in zip(others, cart_queue.enqueue_all(again), strict=True):
+            items[place] = item
     # What follows is the trigger's (`vendors/models/telling.py`).
     first = ErpnextLine.Status.PENDING if connection.sends_updates else ErpnextLine.Status.NONE
-    return ErpnextLine.objects.create(
-        connection=connection,
-        document=document.name,
-        row=row.row,
-        queue_item=item,
-        asked=dict(row.asked),
-        status=first,
+    ErpnextLine.objects.bulk_create(
+        [
+            ErpnextLine(
+                connection=connection,
+                document=document.name,
+                row=row.row,
+                queue_item=item,
+                asked=_as_queued(row, request, item),
+                status=first,
+            )
+            for row, request, item in zip(rows, requests, items, strict=True)
+        ],
+        ignore_conflicts=True,
     )
+    return {row.row for row, item in zip(rows, items, strict=True) if not item.is_replay}
 
 
-def _find_lines(
-    connection: ErpnextConnection, document: AskedDocument
-) -> QuerySet[ErpnextLine, ErpnextLine]:
-    lines = ErpnextLine.objects.select_related("queue_item")
-    return lines.filter(connection=connection, document=document.name)
+def _find_of_other_sites(connection: ErpnextConnection, items: Sequence[QueueItem]) -> list[int]:
+    """The places of items that are another site's, whose documents have the same names."""
+    replayed = {item.pk: place for place, item in enumerate(items) if item.is_replay}
+    if not replayed:
+        return []
+    lines = ErpnextLine.objects.filter(queue_item__in=replayed).exclude(connection=connection)
+    return sorted(replayed[pk] for pk in lines.values_list("queue_item", flat=True).distinct())
+
+
+def _as_its_own(connection: ErpnextConnection, request: CartRequest) -> CartRequest:
+    named = f"{connection.pk} {request.idempotency_key}".encode()
+    return replace(request, idempotency_key=ERPNEXT_KEY + hashlib.sha256(named).hexdigest())
+
+
+def _as_queued(row: AskedRow, request: CartRequest, item: QueueItem) -> dict[str, Any]:
+    """What the row asked for; of one that came by another door and asked for something else then,
+    what that was."""
+    if not item.is_replay or item.request_hash == request.digest:
+        return dict(row.asked)
+    return {"product_url": item.product_url, "product_data": item.product_data}
+
+
+def _find_lines(connection: ErpnextConnection, document: AskedDocument) -> dict[str, ErpnextLine]:
+    lines = ErpnextLine.objects.filter(connection=connection, document=document.name)
+    return {line.row: line for line in lines.select_related("queue_item")}

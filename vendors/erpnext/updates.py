@@ -17,21 +17,19 @@ from urllib.parse import quote
 
 import structlog
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Now
 
 from accounts import audit
 from accounts.audit import Act
 from accounts.errors import UnsealError
 from jobs.webhooks.deliveries import (
-    ATTEMPT_BODY_LENGTH,
-    BODY_LENGTH,
-    ERROR_LENGTH,
     LEASE,
-    MOST_ATTEMPTS,
     Answer,
     Message,
     decide_delay,
+    describe_outcome,
+    is_due,
 )
 from vendors.models import ErpnextConnection, ErpnextLine
 
@@ -90,7 +88,7 @@ def claim_due(most: int) -> list[Update]:
     with transaction.atomic():
         mine = ErpnextLine.objects.filter(connection=OuterRef("pk"), status=PENDING)
         rows = ErpnextConnection.objects.filter(
-            Exists(mine.filter(_is_due())),
+            Exists(mine.filter(is_due())),
             ~Exists(mine.filter(lease_expires_at__gt=Now())),
             is_active=True,
             sends_updates=True,
@@ -106,18 +104,13 @@ def _claim_of(connection: ErpnextConnection) -> uuid.UUID | None:
     mine = ErpnextLine.objects.filter(connection=connection, status=PENDING)
     if mine.filter(lease_expires_at__gt=Now()).exists():
         return None
-    due = mine.filter(_is_due()).order_by("due_at")
+    due = mine.filter(is_due()).order_by("due_at")
     chosen = due.select_for_update(no_key=True, skip_locked=True, of=("self",)).first()
     if chosen is None:
         return None
     rows = ErpnextLine.objects.filter(pk=chosen.pk)
     rows.update(attempt=F("attempt") + 1, lease_expires_at=Now() + LEASE)
     return chosen.pk
-
-
-def _is_due() -> Q:
-    free = Q(lease_expires_at=None) | Q(lease_expires_at__lte=Now())
-    return Q(status=PENDING, due_at__lte=Now()) & free
 
 
 def _make_update(pk: uuid.UUID) -> Update:
@@ -180,15 +173,9 @@ def _find_secrets(
 def record(update: Update, answer: Answer) -> bool:
     """Writes down what came of an attempt; False when our claim no longer holds."""
     message = update.message
-    error = explain(answer)[:ERROR_LENGTH]
+    error = explain(answer)
     delay = decide_delay(answer, message.tries, random.random())  # noqa: S311
-    outcome: dict[str, Any] = {
-        "lease_expires_at": None,
-        "response_status": answer.status,
-        "response_body": answer.body[:BODY_LENGTH],
-        "error": error,
-        "history": [*message.history, _attempt(message, answer, error)][-MOST_ATTEMPTS:],
-    }
+    outcome = describe_outcome(message, answer, error)
     if answer.is_success:
         outcome |= {"told": update.told, "delivered_at": Now()}
     claim = ErpnextLine.objects.filter(pk=update.line, attempt=message.attempt, status=PENDING)
@@ -230,17 +217,6 @@ def explain(answer: Answer) -> str:
     advice = ADVICE.get(kind) or ADVICE.get(str(answer.status))
     said = f"The site answered {answer.status} {kind}".strip()
     return f"{said}. {advice}" if advice else f"{said}."
-
-
-def _attempt(message: Message, answer: Answer, error: str) -> dict[str, Any]:
-    return {
-        "attempt": message.attempt,
-        "at": message.claimed_at.isoformat(),
-        "seconds": None if answer.seconds is None else round(answer.seconds, 3),
-        "status": answer.status,
-        "body": answer.body[:ATTEMPT_BODY_LENGTH],
-        "error": error,
-    }
 
 
 def _log(update: Update, answer: Answer, error: str) -> None:

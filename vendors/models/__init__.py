@@ -10,16 +10,20 @@ from vendors.models.accounts import (
 from vendors.models.alerts import Alert
 from vendors.models.cart import CartItem, QueueItem
 from vendors.models.erpnext import ErpnextConnection, ErpnextLine
+from vendors.models.migrations import AccountMigration, AccountMigrationQuerySet, CartMove
 from vendors.models.queue import ArchivedQueueItem
 from vendors.models.registry import Vendor, VendorQuerySet
 from vendors.models.versions import VendorVersion
 
 __all__ = [
     "VENDORS_DAY",
+    "AccountMigration",
+    "AccountMigrationQuerySet",
     "AccountUsage",
     "Alert",
     "ArchivedQueueItem",
     "CartItem",
+    "CartMove",
     "ErpnextConnection",
     "ErpnextLine",
     "QueueItem",

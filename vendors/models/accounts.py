@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -43,6 +44,23 @@ class VendorAccountQuerySet(models.QuerySet["VendorAccount"]):
             is_free=models.ExpressionWrapper(_is_free(), output_field=models.BooleanField())
         )
 
+    def rested(self) -> VendorAccountQuerySet:
+        """Those that may add again by their vendor's pacing."""
+        return self.filter(Q(released_at=None) | Q(released_at__lte=Now() - _rest()))
+
+    def with_rest(self) -> VendorAccountQuerySet:
+        """Annotates `rest_left`: for how long not, by the database's clock; negative when it may,
+        None for one that was never used."""
+        left = models.F("released_at") + _rest() - Now()
+        return self.annotate(  # type: ignore[no-redef]
+            rest_left=models.ExpressionWrapper(left, output_field=models.DurationField())
+        )
+
+
+def _rest() -> models.ExpressionWrapper[Any]:
+    seconds = models.F("vendor__seconds_between_adds") * models.Value(timedelta(seconds=1))
+    return models.ExpressionWrapper(seconds, output_field=models.DurationField())
+
 
 def _is_free() -> Q:
     stopping = Step.objects.filter(job=models.OuterRef("held_by"), status=Status.RUNNING)
@@ -67,6 +85,15 @@ class VendorAccount(Audited):
     total_items_added = models.PositiveIntegerField(default=0, editable=False)
     notes = models.TextField(blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
+    rate_limit_daily = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Most items it adds in a day. Empty: as many as its vendor says.",
+    )
+    released_at = models.DateTimeField(
+        null=True, editable=False, help_text="When a job last gave it back: the pacing's beginning."
+    )
     # One session at a time: an account is held by one job, and a job holds one account.
     held_by = models.OneToOneField(
         Job, null=True, on_delete=models.SET_NULL, related_name="held_account", editable=False
@@ -74,9 +101,10 @@ class VendorAccount(Audited):
 
     objects = VendorAccountQuerySet.as_manager()
 
-    # Only where `with_daily_items` and `with_freedom` were asked for.
+    # Only where `with_daily_items`, `with_freedom` and `with_rest` were asked for.
     daily_items_added: int
     is_free: bool
+    rest_left: timedelta | None
 
     class Meta:
         db_table = "vendor_accounts"
@@ -88,6 +116,11 @@ class VendorAccount(Audited):
 
     def __str__(self) -> str:
         return self.email
+
+    @property
+    def most_daily(self) -> int:
+        """Items a day: its own limit, for an account with a higher one, or its vendor's."""
+        return self.rate_limit_daily or self.vendor.rate_limit_daily
 
     @property
     def flow_key(self) -> str:

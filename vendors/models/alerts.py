@@ -21,6 +21,7 @@ class Alert(models.Model):
         ACCOUNTS = "accounts", "Too few healthy accounts"
         BLOCK = "block", "Account blocked"
         LATE = "late", "Items past their deadline"
+        MOVES = "moves", "Items not moved"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     kind = models.CharField(max_length=16, choices=Kind)

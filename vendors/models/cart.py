@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pgtrigger
 from django.conf import settings
 from django.db import models
 from django.db.models.functions import Now
@@ -104,8 +105,39 @@ class QueueItem(models.Model):
         return int(self.product_data.get("quantity", 1))
 
 
+# Whatever replaces a line does so in the same transaction, or the item would stand in no cart.
+KEEP_ONE_ACTIVE = pgtrigger.Trigger(
+    name="keep_one_active",
+    when=pgtrigger.After,
+    operation=pgtrigger.UpdateOf("replaced_at"),  # type: ignore[no-untyped-call]
+    timing=pgtrigger.Deferred,
+    condition=pgtrigger.Condition("OLD.replaced_at IS NULL AND NEW.replaced_at IS NOT NULL"),
+    func="""
+        IF NOT EXISTS (
+            SELECT FROM user_cart_items
+            WHERE item_id = NEW.item_id AND replaced_at IS NULL
+        ) THEN
+            RAISE EXCEPTION 'cart_line_active: item % has no active cart line any more',
+                NEW.item_id USING ERRCODE = 'check_violation';
+        END IF;
+        RETURN NULL;
+    """,
+)
+
+
+class CartItemQuerySet(models.QuerySet["CartItem"]):
+    def active(self) -> CartItemQuerySet:
+        """The lines that count: one of each item."""
+        return self.filter(replaced_at=None)
+
+    def in_cart(self) -> CartItemQuerySet:
+        """Those of them that stand in their carts still, as far as anybody has said."""
+        return self.active().filter(gone_at=None)
+
+
 class CartItem(models.Model):
-    """A line that was added to an account's cart and found there. One for an item, ever."""
+    """A line that was added to an account's cart and found there. At every moment one of an item's
+    lines is active: when it is moved to another account's cart, that one's line replaces it."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     user_id = models.CharField(max_length=64, default="system")
@@ -113,18 +145,48 @@ class CartItem(models.Model):
         VendorAccount, on_delete=models.PROTECT, related_name="cart_items"
     )
     # Null once the item is in the archive: what was added is kept for reports.
-    queue_item = models.OneToOneField(
-        QueueItem, null=True, on_delete=models.SET_NULL, related_name="cart_item", editable=False
+    queue_item = models.ForeignKey(
+        QueueItem, null=True, on_delete=models.SET_NULL, related_name="cart_lines", editable=False
     )
+    # The queue item's, though it is in the archive by now.
+    item_id = models.UUIDField(default=uuid7, editable=False)
     product_url = models.CharField(max_length=1000)
     product_name = models.CharField(max_length=500, null=True, blank=True)  # noqa: DJ001
     quantity = models.PositiveIntegerField(default=1)
     added_at = models.DateTimeField(default=timezone.now)
+    replaced_at = models.DateTimeField(
+        null=True, editable=False, help_text="When another line of the item took its place."
+    )
+    gone_at = models.DateTimeField(
+        null=True, editable=False, help_text="When it left the cart: ordered, or taken out."
+    )
+
+    objects = CartItemQuerySet.as_manager()
 
     class Meta:
         db_table = "user_cart_items"
         ordering = ["-added_at"]
-        indexes = [models.Index(fields=["user_id", "id"], name="idx_user_cart_items_user")]
+        indexes = [
+            models.Index(fields=["user_id", "id"], name="idx_user_cart_items_user"),
+            models.Index(
+                fields=["vendor_account", "id"],
+                condition=models.Q(replaced_at__isnull=True, gone_at__isnull=True),
+                name="idx_user_cart_items_in_cart",
+            ),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["item_id"],
+                condition=models.Q(replaced_at__isnull=True),
+                name="cart_line_active",
+            ),
+            models.UniqueConstraint(
+                fields=["item_id", "vendor_account"],
+                condition=models.Q(gone_at__isnull=True),
+                name="cart_line_once_an_account",
+            ),
+        ]
+        triggers = [KEEP_ONE_ACTIVE]
 
     def __str__(self) -> str:
         return f"{self.quantity} × {self.product_name or self.product_url}"

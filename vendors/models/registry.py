@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -49,6 +49,12 @@ class Vendor(Audited):
         validators=[MinValueValidator(1)],
         help_text="Most items an account adds in a day.",
     )
+    seconds_between_adds = models.PositiveIntegerField(
+        default=0,
+        db_default=0,
+        validators=[MaxValueValidator(86_400)],
+        help_text="For so long an account is left alone after an add.",
+    )
     cart_scope = models.CharField(
         max_length=16, choices=CartScope, default=CartScope.ACCOUNT, help_text="Whose the cart is."
     )
@@ -62,6 +68,12 @@ class Vendor(Audited):
         default=list,
         blank=True,
         help_text="Other hosts its pages need, such as a CDN.",
+    )
+    migrate_on_block = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="When an account is blocked, what stands in its cart is added to another "
+        "account's by itself. Else a person decides.",
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -98,6 +110,8 @@ class Vendor(Audited):
         "requires_captcha",
         "can_automate",
         "rate_limit_daily",
+        "seconds_between_adds",
+        "migrate_on_block",
     )
 
     def save(self, *args: Any, **options: Any) -> None:

@@ -3,6 +3,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from vendors import pool
+from vendors.cart_lines import warn_of_moved
 from vendors.management.choosing import add_choosing_arguments, choose_accounts
 
 
@@ -20,6 +21,8 @@ class Command(BaseCommand):
         blocked = choose_accounts(options).filter(is_blocked=True).select_related("vendor")
         for account in blocked:
             self.stdout.write(f"{account} at {account.vendor}: {account.blocked_reason}")
+            if warning := warn_of_moved(account):
+                self.stdout.write(warning)
         if dry_run:
             self.stdout.write(f"{blocked.count()} accounts to unblock.")
             return
