@@ -27,9 +27,10 @@ COMMANDS = {
     "test": ("test [PYTEST ARGUMENTS]", "the test suite on its own PostgreSQL and Valkey"),
     "check": ("check", "lint, format, types, imports, migrations, deployment settings"),
     "bench": ("bench [NAME] [--json]", "measure; without a name, list what there is"),
+    "chaos": ("chaos [NAME] [--json]", "kill it while it works, and count"),
     "manage": ("manage ARGUMENTS", "Django's manage.py with the same environment"),
 }
-DEVELOPMENT_COMMANDS = {"test", "check", "bench"}
+DEVELOPMENT_COMMANDS = {"test", "check", "bench", "chaos"}
 
 USAGE = "\n".join(
     [

@@ -23,6 +23,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from websockets.sync.client import connect
 
+from config.demo_vouchers import VoucherDemo
+
 SHOPS = ("corner.localhost", "depot.localhost", "gate.localhost")
 ACCOUNTS_PER_SHOP = 2
 FINISHED = {"completed", "failed", "manual_required"}
@@ -279,9 +281,14 @@ def main(arguments: Sequence[str]) -> int:
     """Runs against PUBLIC_URL and SANDBOX_URL; 0 only if requests and ledgers agree."""
     console = Console()
     web_url = os.environ["PUBLIC_URL"]
-    agreed = Demo(web_url, os.environ["SANDBOX_URL"], console).run()
+    demo = Demo(web_url, os.environ["SANDBOX_URL"], console)
+    agreed = demo.run()
+    phones = service_key("demo-phones")
+    vouchers = VoucherDemo(os.environ["SANDBOX_URL"], demo.admin, phones, console)
+    agreed &= vouchers.run()
     if "--once" not in arguments:
         password = _manage("create_admin", "demo", "--quiet")
         console.print(f"\nThe same, live: [bold]{web_url}/queue/[/bold]")
+        console.print(f"and [bold]{web_url}/purchases/[/bold]")
         console.print(f"Log in as [bold]demo[/bold] with the password [bold]{password}[/bold]")
     return 0 if agreed else 1

@@ -45,6 +45,7 @@ WORKER_THREADS = 8  # of a worker process: so many steps, and browser contexts, 
 # How long a worker may finish its running steps; one cut off is due again when its lease ends.
 WORKER_STOP_SECONDS = 20
 BENCHES = ROOT / "tests" / "bench"
+CHAOS = ROOT / "tests" / "chaos"
 
 Environment = dict[str, str]
 
@@ -62,6 +63,7 @@ def main(arguments: Sequence[str]) -> int:
         "test": test,
         "check": check,
         "bench": bench,
+        "chaos": chaos,
         "manage": manage,
     }
     try:
@@ -155,6 +157,24 @@ def bench(arguments: Sequence[str]) -> int:
         return status
 
 
+def chaos(arguments: Sequence[str]) -> int:
+    names = sorted(path.stem for path in CHAOS.glob("[!_]*.py"))
+    if not arguments or arguments[0] not in names:
+        say(f"./run chaos NAME [--kills N] [--seed S] [--json]. Names: {', '.join(names)}.")
+        return 2 if arguments else 0
+    module = importlib.import_module(f"tests.chaos.{arguments[0]}")
+    options = module.read_options(arguments[1:])
+    with temporary_data_folder() as data:
+        # For these workers only: what they were doing when they were killed is taken up sooner.
+        os.environ |= {"LEASE_SECONDS": "4", "WORKERS": "2", "CHAOS_FOLDER": str(data)}
+        with product(
+            data, "chaos", has_sandbox=True, port=find_free_port(), worker="tests.chaos._worker"
+        ) as up:
+            os.environ.update(up.environment)
+            status: int = module.main(options)
+            return status
+
+
 def manage(arguments: Sequence[str]) -> int:
     command = [sys.executable, "manage.py", *arguments]
     data = data_folder()
@@ -187,9 +207,15 @@ class Product:
 
 @contextmanager
 def product(
-    data: Path, command: str, *, has_sandbox: bool, port: int | None = None
+    data: Path,
+    command: str,
+    *,
+    has_sandbox: bool,
+    port: int | None = None,
+    worker: str = "celery",
 ) -> Iterator[Product]:
-    """Servers, web, workers and scheduler, from nothing to answering; all gone at the end."""
+    """Servers, web, workers and scheduler, from nothing to answering; all gone at the end. `worker`
+    is the module that its workers run."""
     with claim(data, command) as publish:
         ensure_browser()
         environment = base_environment(data) | {RUN_MARK: str(data)}
@@ -199,7 +225,7 @@ def product(
         address = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 (only compared)
         environment.setdefault("PUBLIC_URL", f"http://{address}:{port}")
         awaited = {"The web server": (address, port)}
-        programs = app_programs(host, port, environment.get("WORKERS", "1"))
+        programs = app_programs(host, port, environment.get("WORKERS", "1"), worker)
         if has_sandbox:
             sandbox_port = find_free_port()
             awaited["The sandbox shop"] = ("127.0.0.1", sandbox_port)
@@ -260,7 +286,7 @@ def addresses_in(environment: Environment) -> Environment:
     return {name: environment[name] for name in names if name in environment}
 
 
-def app_programs(host: str, port: int, workers: str) -> list[Program]:
+def app_programs(host: str, port: int, workers: str, worker: str = "celery") -> list[Program]:
     if not workers.isdecimal() or int(workers) < 1:
         raise LaunchError("bad_workers", f"WORKERS must be a number from 1, not {workers!r}.")
     web = python_program(
@@ -270,7 +296,7 @@ def app_programs(host: str, port: int, workers: str) -> list[Program]:
     )
     celery = [
         python_program(
-            *(f"worker-{number}", "celery", "-A", "config", "worker"),
+            *(f"worker-{number}", worker, "-A", "config", "worker"),
             *("--pool", "threads", "--concurrency", WORKER_THREADS),
             *("--hostname", f"worker-{number}@%h", "--loglevel", "INFO"),
             *("--without-gossip", "--without-mingle"),

@@ -57,6 +57,7 @@ INSTALLED_APPS = [
     "accounts",
     "jobs",
     "vendors",
+    "payments",
 ]
 
 MIDDLEWARE = [
@@ -129,6 +130,7 @@ CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 AGEING_MINUTES = env.float("AGEING_MINUTES", default=5.0)  # a ready step's, for a level of priority
+LEASE_SECONDS = env.float("LEASE_SECONDS", default=15.0)  # a killed worker's step waits that long
 WORKER_SHUTDOWN_SECONDS = env.float("WORKER_SHUTDOWN_SECONDS", default=15.0)  # after SIGTERM
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
@@ -216,6 +218,15 @@ AUDITLOG_STORE_JSON_CHANGES = True
 AUDITLOG_DISABLE_ON_RAW_SAVE = True  # loaddata
 AUDITLOG_CID_GETTER = "accounts.audit.find_correlation_id"
 
+# --- Vouchers --------------------------------------------------------------------------------
+
+# Most transactions that one purchase may have.
+PURCHASE_MOST_TRANSACTIONS = env.int("PURCHASE_MOST_TRANSACTIONS", default=20)
+# A CVV is in Valkey alone, sealed, and for so long at most; it is erased when it was used up.
+CVV_SECONDS = env.int("CVV_SECONDS", default=2 * 3600)
+# For so long a voucher that was paid for is waited for; then a person asks the portal.
+VOUCHER_PATIENCE = timedelta(minutes=env.int("VOUCHER_PATIENCE_MINUTES", default=45))
+
 # --- REST -----------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
@@ -255,6 +266,11 @@ SPECTACULAR_SETTINGS = {
         "JobStatus": "jobs.models.engine.JOB_STATUSES",
         "StepStatus": "jobs.models.engine.STEP_STATUSES",
         "QueueItemStatus": "vendors.models.QueueItem.Status",
+        "PurchaseStatus": "payments.models.VoucherPurchase.Status",
+        "TransactionStatus": "payments.models.Transaction.Status",
+        "VoucherStatus": "payments.models.VoucherCode.Status",
+        "RunStepStatus": "payments.api.serializers.STEP_STATUSES",
+        "OtpRequestStatus": "jobs.models.OtpRequest.Status",
         "JobAction": ["cancel", "rerun", "resume"],
         "QueueAction": ["retry", "cancel", "manual", "complete", "fail"],
     },
@@ -297,6 +313,11 @@ UNFOLD = {
                         "title": "Queue",
                         "icon": "shopping_cart",
                         "link": reverse_lazy("vendors:queue"),
+                    },
+                    {
+                        "title": "Vouchers",
+                        "icon": "confirmation_number",
+                        "link": reverse_lazy("payments:list"),
                     },
                     {"title": "Inbox", "icon": "inbox", "link": reverse_lazy("jobs:inbox")},
                     {
@@ -354,9 +375,40 @@ UNFOLD = {
                         "link": reverse_lazy("admin:vendors_cartitem_changelist"),
                     },
                     {
+                        "title": "Migrations",
+                        "icon": "move_item",
+                        "link": reverse_lazy("admin:vendors_accountmigration_changelist"),
+                    },
+                    {
                         "title": "ERPNext",
                         "icon": "sync_alt",
                         "link": reverse_lazy("admin:vendors_erpnextconnection_changelist"),
+                    },
+                ],
+            },
+            {
+                "title": "Voucher set-up",
+                "separator": True,
+                "items": [
+                    {
+                        "title": "Cards",
+                        "icon": "credit_card",
+                        "link": reverse_lazy("admin:payments_card_changelist"),
+                    },
+                    {
+                        "title": "Log-ins",
+                        "icon": "passkey",
+                        "link": reverse_lazy("admin:payments_siteaccount_changelist"),
+                    },
+                    {
+                        "title": "Voucher sites",
+                        "icon": "language",
+                        "link": reverse_lazy("admin:payments_paymentsite_changelist"),
+                    },
+                    {
+                        "title": "Issued vouchers",
+                        "icon": "redeem",
+                        "link": reverse_lazy("admin:payments_vouchercode_changelist"),
                     },
                 ],
             },

@@ -20,12 +20,15 @@ from django.urls import path, re_path
 from accounts.api.authentication import KEYWORD, find_api_key
 from accounts.models import User
 from jobs.consumers import JobConsumer, JobListConsumer
+from payments.consumers import PurchaseConsumer, PurchaseListConsumer
 from vendors.consumers import QueueConsumer
 
 websocket_patterns = [
     path("ws/jobs/", JobListConsumer.as_asgi()),
     path("ws/jobs/<uuid:job_id>/", JobConsumer.as_asgi()),
     path("ws/queue/", QueueConsumer.as_asgi()),
+    path("ws/purchases/", PurchaseListConsumer.as_asgi()),
+    path("ws/purchases/<uuid:purchase_id>/", PurchaseConsumer.as_asgi()),
     re_path("", WebsocketDenier.as_asgi()),  # else every stray request is an exception in the log
 ]
 

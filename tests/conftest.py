@@ -5,6 +5,11 @@ from collections.abc import Iterator
 import pytest
 import redis
 from django.conf import settings
+from django.test import TransactionTestCase
+
+from tests.emptying import empty_tables
+
+TransactionTestCase._fixture_teardown = empty_tables
 
 
 @pytest.fixture

@@ -1,0 +1,128 @@
+"""What else can go wrong on this machine, done to the processes of a running product.
+
+Nothing is pretended: processes get SIGKILL or SIGSTOP. supervisord starts again what has died, as
+it does in production.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from random import Random
+
+import psutil
+
+from config.supervisor import RUN_MARK
+
+CHROMIUM = ("chrom", "headless_shell", "headless-shell")
+
+
+class World:
+    """The processes of one run, found by the mark that all of them have in their environment."""
+
+    def __init__(self, mark: str, chance: Random) -> None:
+        self._mark = mark
+        self.chance = chance
+
+    def find(self, is_wanted: Callable[[list[str]], bool]) -> list[psutil.Process]:
+        return sorted(self._find(is_wanted), key=lambda process: process.pid)
+
+    def _find(self, is_wanted: Callable[[list[str]], bool]) -> Iterator[psutil.Process]:
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.pid == os.getpid() or not is_wanted(process.cmdline()):
+                    continue
+                if process.environ().get(RUN_MARK) == self._mark:
+                    yield process
+
+    def workers(self) -> list[psutil.Process]:
+        return self.find(lambda line: "tests.chaos._worker" in line)
+
+    def one(self, processes: list[psutil.Process]) -> psutil.Process | None:
+        return self.chance.choice(processes) if processes else None
+
+
+def _kill(process: psutil.Process | None) -> bool:
+    if process is None:
+        return False
+    with suppress(psutil.NoSuchProcess):
+        process.kill()
+        return True
+    return False
+
+
+def kill_worker(world: World) -> bool:
+    return _kill(world.one(world.workers()))
+
+
+def kill_browser(world: World) -> bool:
+    """A whole browser, a parked one as likely as a worker's own."""
+    browsers = world.find(
+        lambda line: (
+            bool(line)
+            and any(name in os.path.basename(line[0]) for name in CHROMIUM)
+            and not any(part.startswith("--type=") for part in line)
+        )
+    )
+    return _kill(world.one(browsers))
+
+
+def kill_warden(world: World) -> bool:
+    """What keeps a parked browser."""
+    return _kill(world.one(world.find(lambda line: any("automation.parking" in p for p in line))))
+
+
+def kill_broker(world: World) -> bool:
+    return _kill(world.one(world.find(lambda line: bool(line) and "valkey-server" in line[0])))
+
+
+def kill_database(world: World) -> bool:
+    """One of PostgreSQL's own processes: it ends all connections and recovers from its log."""
+    backends = world.find(lambda line: bool(line) and line[0].startswith("postgres:"))
+    serving = [
+        process
+        for process in backends
+        if "[local]" in process.cmdline()[0] or "127.0.0.1" in process.cmdline()[0]
+    ]
+    return _kill(world.one(serving))
+
+
+def kill_scheduler(world: World) -> bool:
+    return _kill(world.one(world.find(lambda line: "jobs_sweep" in line)))
+
+
+def stop_worker(seconds: float) -> Callable[[World], bool]:
+    """A worker that sleeps past its leases and then goes on as if nothing had been."""
+
+    def stop(world: World) -> bool:
+        process = world.one(world.workers())
+        if process is None:
+            return False
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(seconds)
+            process.send_signal(signal.SIGCONT)
+            return True
+        return False
+
+    return stop
+
+
+@dataclass(frozen=True)
+class Fault:
+    name: str
+    strike: Callable[[World], bool]  # False: there was nothing to strike
+    weight: int
+
+
+FAULTS = (
+    Fault("worker killed", kill_worker, 6),
+    Fault("worker stopped past its leases", stop_worker(8.0), 3),
+    Fault("browser killed", kill_browser, 5),
+    Fault("browser's keeper killed", kill_warden, 3),
+    Fault("Valkey killed", kill_broker, 2),
+    Fault("PostgreSQL's backend killed", kill_database, 2),
+    Fault("scheduler killed", kill_scheduler, 1),
+)
