@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
+from urllib.parse import urlsplit
 
 import psutil
 
 from config.supervisor import RUN_MARK
 
 CHROMIUM = ("chrom", "headless_shell", "headless-shell")
+CLIENTS = ("[local]", "127.0.0.1")  # in the titles of PostgreSQL's backends
 
 
 class World:
@@ -75,18 +77,25 @@ def kill_warden(world: World) -> bool:
 
 
 def kill_broker(world: World) -> bool:
-    return _kill(world.one(world.find(lambda line: bool(line) and "valkey-server" in line[0])))
+    """Ours alone: who brings a server of their own keeps it. Its title has covered its mark."""
+    address = urlsplit(os.environ["REDIS_URL"])
+    title = f"valkey-server {address.hostname}:{address.port}"
+    return _kill(next((each for each in psutil.process_iter() if _title(each, title)), None))
 
 
 def kill_database(world: World) -> bool:
     """One of PostgreSQL's own processes: it ends all connections and recovers from its log."""
-    backends = world.find(lambda line: bool(line) and line[0].startswith("postgres:"))
-    serving = [
-        process
-        for process in backends
-        if "[local]" in process.cmdline()[0] or "127.0.0.1" in process.cmdline()[0]
-    ]
+    servers = world.find(lambda line: bool(line) and line[0].endswith("/postgres"))
+    backends = [child for server in servers for child in server.children()]
+    serving = [each for each in backends if any(_title(each, client) for client in CLIENTS)]
     return _kill(world.one(serving))
+
+
+def _title(process: psutil.Process, part: str) -> bool:
+    with suppress(psutil.Error):
+        line = process.cmdline()
+        return bool(line) and part in line[0]
+    return False
 
 
 def kill_scheduler(world: World) -> bool:

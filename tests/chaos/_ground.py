@@ -6,17 +6,21 @@ the sandbox's phones to the product's web server, as forwarders post them.
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db import Error as DatabaseTrouble
 from django.db import connection, transaction
 
+from config.bootstrap import say
 from jobs import effects
 from jobs.models import FINISHED, Effect, Event, Job, Status, Wait
 from payments import cvv
-from payments.models import VoucherCode, VoucherPurchase
+from payments.errors import CvvUnreachable
+from payments.models import Transaction, VoucherCode, VoucherPurchase
 from payments.purchases import give_cvv
 from tests.chaos._moments import Doom
 from tests.payments.workflow.world import Member, World
@@ -82,7 +86,8 @@ class Lane:
             if job.status in FINISHED:
                 return bought
             if patiently(lambda: waits_for_cvv(bought)):  # Valkey has lost it
-                give_cvv(bought.purchase, self.world.card_data["cvv"])
+                with suppress(CvvUnreachable):
+                    patiently(partial(give_cvv, bought.purchase, self.world.card_data["cvv"]))
             time.sleep(LOOK_SECONDS)
         return bought
 
@@ -147,3 +152,17 @@ def count_lost(sandbox: VoucherSandbox) -> int:
     issued = {entry["voucher"] for entry in sandbox.entries(action="voucher_issued")}
     known = {voucher.code for voucher in VoucherCode.objects.all()}
     return len(issued - known)
+
+
+def count_wrong_records(orders: list[dict[str, Any]]) -> int:
+    """Transactions of which our database says something else than the ledger: paid or not, redeemed
+    or not. What a person is asked about says nothing yet."""
+    ledger = {order["order"]: order for order in orders}
+    wrong = 0
+    for row in Transaction.objects.exclude(status=Transaction.Status.UNKNOWN).exclude(order=""):
+        order = ledger[row.order]
+        is_paid, is_redeemed = row.paid_at is not None, row.redeemed_at is not None
+        if (is_paid, is_redeemed) != (bool(order["payments"]), bool(order["redemptions"])):
+            say(f"{row.order}: {row.status}, but the ledger has {order}")
+            wrong += 1
+    return wrong
