@@ -10,11 +10,10 @@ import secrets
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
@@ -24,6 +23,7 @@ from rich.table import Table
 from websockets.sync.client import connect
 
 from config.demo_vouchers import VoucherDemo
+from config.sandbox_site import SandboxSite
 
 SHOPS = ("corner.localhost", "depot.localhost", "gate.localhost")
 ACCOUNTS_PER_SHOP = 2
@@ -80,21 +80,11 @@ def wishes() -> list[Wish]:
     ]
 
 
-class Shop:
-    """A sandbox shop's control paths. Its name is loopback by RFC 6761; Python does not know."""
-
-    def __init__(self, sandbox_url: str, host: str) -> None:
-        port = urlsplit(sandbox_url).port
-        self._http = httpx.Client(
-            base_url=f"{sandbox_url}/_sandbox/", headers={"Host": f"{host}:{port}"}
-        )
-
-    def get(self, path: str, **params: str) -> Any:
-        return self._http.get(path, params=params).raise_for_status().json()
+class Shop(SandboxSite):
+    """What the demo asks of a shop."""
 
     def add_account(self, email: str, password: str) -> None:
-        account = {"email": email, "password": password}
-        self._http.post("accounts", json=account).raise_for_status()
+        self.post("accounts", email=email, password=password)
 
     def product(self, slug: str) -> Any:
         products = self.get("products")["products"]
@@ -277,8 +267,9 @@ def _manage(*arguments: str) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Runs against PUBLIC_URL and SANDBOX_URL; 0 only if requests and ledgers agree."""
+def main(*, stays: bool) -> int:
+    """Runs against PUBLIC_URL and SANDBOX_URL; 0 only if requests and ledgers agree. `stays`: all
+    of it is still up afterwards."""
     console = Console()
     web_url = os.environ["PUBLIC_URL"]
     demo = Demo(web_url, os.environ["SANDBOX_URL"], console)
@@ -286,7 +277,7 @@ def main(arguments: Sequence[str]) -> int:
     phones = service_key("demo-phones")
     vouchers = VoucherDemo(os.environ["SANDBOX_URL"], demo.admin, phones, console)
     agreed &= vouchers.run()
-    if "--once" not in arguments:
+    if stays:
         password = _manage("create_admin", "demo", "--quiet")
         console.print(f"\nThe same, live: [bold]{web_url}/queue/[/bold]")
         console.print(f"and [bold]{web_url}/purchases/[/bold]")

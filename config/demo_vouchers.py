@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -20,33 +19,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from config.sandbox_site import SandboxSite
 from config.supervisor import RUN_MARK
 
-PORTAL, CARD_PAGE, BANK, WALLET, PHONE = (
-    f"{name}.localhost" for name in ("vouchers", "pay", "bank", "wallet", "phone")
-)
+HOSTS = tuple(f"{name}.localhost" for name in ("vouchers", "pay", "bank", "wallet", "phone"))
+PORTAL, CARD_PAGE, BANK, WALLET, PHONE = HOSTS
 SITES = {"portal": PORTAL, "card_page": CARD_PAGE, "redeemer": WALLET}
-CARD_TYPE, QTY, AMOUNT = "MRCC", 4, 1500
+CARD_TYPE, QTY, AMOUNT = "Sandbox MRCC", 4, 1500  # a type that no card of yours has
 ENDED = {"completed", "failed", "manual", "cancelled"}
 PATIENCE_SECONDS = 300
 LOOK_SECONDS = 0.3
-
-
-class Sandbox:
-    """The control paths of the voucher sites. Their names are loopback by RFC 6761; Python does not
-    know."""
-
-    def __init__(self, url: str) -> None:
-        self._port = urlsplit(url).port
-        self._http = httpx.Client(base_url=f"{url}/_sandbox/")
-
-    def get(self, host: str, path: str, **params: str) -> Any:
-        headers = {"Host": f"{host}:{self._port}"}
-        return self._http.get(path, params=params, headers=headers).raise_for_status().json()
-
-    def post(self, host: str, path: str, **body: Any) -> None:
-        headers = {"Host": f"{host}:{self._port}"}
-        self._http.post(path, json=body, headers=headers).raise_for_status()
 
 
 class VoucherDemo:
@@ -60,7 +42,7 @@ class VoucherDemo:
         """`forwarder`: the headers with which the phones post."""
         self.console = console
         self.admin = admin
-        self.sandbox = Sandbox(sandbox_url)
+        self.sandbox = {host: SandboxSite(sandbox_url, host) for host in HOSTS}
         self.forwarder = dict(forwarder)
         self.email = f"vouchers-{secrets.token_hex(3)}@cartwright.example"
         self.cvv = f"{secrets.randbelow(10**4):04}"
@@ -84,17 +66,20 @@ class VoucherDemo:
             for kind, phone in zip(("portal", "redeemer"), phones[:2], strict=True)
         }
         self._save_card(accounts, phones[2])
-        self.console.print("\nA voucher portal, a bank's page, a redeeming shop and three phones.")
+        self.console.print(
+            f"\nNow {QTY} vouchers: a portal, a bank's page, a redeeming shop and a card are set "
+            "up over the REST API. Codes come by SMS from three phones."
+        )
 
     def _new_phone(self) -> str:
         number = f"+9190{secrets.randbelow(10**8):08}"
         url = f"{self.admin.base_url}".rstrip("/") + "/api/otp/inbound"
-        self.sandbox.post(PHONE, "phones", number=number, url=url, headers=self.forwarder)
+        self.sandbox[PHONE].post("phones", number=number, url=url, headers=self.forwarder)
         return number
 
     def _save_site(self, kind: str, host: str) -> str:
         """The sandbox may have another port than the last time."""
-        data = self.sandbox.get(host, "site")
+        data = self.sandbox[host].get("site")
         site = {"kind": kind, "name": data.pop("name"), "domain": data.pop("domain"), "data": data}
         known = {
             (each["kind"], each["domain"]): each["id"]
@@ -107,7 +92,7 @@ class VoucherDemo:
 
     def _new_account(self, site_id: str, host: str, phone: str) -> str:
         password = secrets.token_urlsafe(12)
-        self.sandbox.post(host, "accounts", email=self.email, password=password, phone=phone)
+        self.sandbox[host].post("accounts", email=self.email, password=password, phone=phone)
         account = {"email": self.email, "password": password, "phone_number": phone}
         answer = self._ask("POST", "/api/admin/payment-accounts", {"site_id": site_id, **account})
         return str(answer["id"])
@@ -115,7 +100,7 @@ class VoucherDemo:
     def _save_card(self, accounts: Mapping[str, str], phone: str) -> None:
         number = _with_check_digit(f"37424{secrets.randbelow(10**9):09}")
         card = {"number": number, "expiry": "09/31"}
-        self.sandbox.post(BANK, "cards", **card, cvv=self.cvv, phone=phone)
+        self.sandbox[BANK].post("cards", **card, cvv=self.cvv, phone=phone)
         for known in self._ask("GET", "/api/admin/cards")["cards"]:
             if known["card_type"] == CARD_TYPE and known["is_active"]:  # of an earlier demo
                 self._ask("PUT", f"/api/admin/cards/{known['id']}", {"is_active": False})
@@ -153,7 +138,10 @@ class VoucherDemo:
                 if self.worker is None and _is_paying(run, 2):
                     self.worker = kill_worker()
                     if self.worker:
-                        progress.console.print(f"Killed worker {self.worker.pid}, on purpose.")
+                        progress.console.print(
+                            f"Killed worker {self.worker.pid} on purpose, amid the second payment; "
+                            "another goes on."
+                        )
         return run
 
     def _runs(self, job_id: str) -> Iterator[dict[str, Any]]:
@@ -170,7 +158,7 @@ class VoucherDemo:
     def _show_result(self, run: Mapping[str, Any]) -> bool:
         ledger = {
             order["reference"]: order
-            for order in self.sandbox.get(PORTAL, "truth", account=self.email)["orders"]
+            for order in self.sandbox[PORTAL].get("truth", account=self.email)["orders"]
         }
         table = Table(title="The purchase, and what the sandbox's ledger says", padding=(0, 1))
         for name in ("Transaction", "In the database", "Paid", "Issued", "Redeemed", ""):
@@ -189,7 +177,7 @@ class VoucherDemo:
             )
         self.console.print(table)
         agreed &= not any(order["payments"] for order in ledger.values())
-        balance = self.sandbox.get(WALLET, "balance", account=self.email)["balance"]
+        balance = self.sandbox[WALLET].get("balance", account=self.email)["balance"]
         agreed &= balance == QTY * AMOUNT
         colour = "green" if agreed else "red"
         said = run["message"].rstrip(".")

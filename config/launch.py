@@ -83,8 +83,9 @@ def main(arguments: Sequence[str]) -> int:
 def demo(arguments: Sequence[str]) -> int:
     with product(data_folder(), "demo", has_sandbox=True) as up:
         os.environ.update(up.environment)
-        status: int = importlib.import_module("config.demo").main(arguments)
-        if "--once" not in arguments and sys.stdin.isatty():
+        stays = "--once" not in arguments and sys.stdin.isatty()
+        status: int = importlib.import_module("config.demo").main(stays=stays)
+        if stays:
             say(f"Still up; Ctrl-C stops. Logs: {up.logs}")
             stay_up(up, shown=())
         return status

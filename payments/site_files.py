@@ -5,32 +5,15 @@ again by its kind and domain; what the file does not name is left alone.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from payments.models import PaymentSite
+from vendors.exchange import Imported, InvalidFile
 
 COLUMNS = ("kind", "name", "domain", "is_active")  # the rest of a description is its data
-
-
-class InvalidFile(Exception):
-    """Nothing was written. `problems`: a sentence for each, with the place in the file."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
-
-
-@dataclass
-class Imported:
-    """What an import has written, or would write."""
-
-    created: list[str] = field(default_factory=list)
-    changed: list[str] = field(default_factory=list)
-    unchanged: list[str] = field(default_factory=list)
 
 
 def import_sites(data: Any, *, kind: str | None = None, dry_run: bool = False) -> Imported:

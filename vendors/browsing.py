@@ -1,13 +1,15 @@
-"""What a step that browses needs of its worker: the browser host, its evidence and its progress.
+"""What a step that browses needs of its worker: the browser host, its evidence and its progress,
+and what becomes of it when the site says no.
 
-For every workflow whose steps drive a browser, whatever they do there. What a failure means is
-decided by the step.
+For every workflow whose steps drive a browser, whatever they do there. A failure that means
+something else to a step is that step's to decide first.
 """
 
 import hashlib
 import json
 import os
 import tempfile
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,11 @@ from django.conf import settings
 from automation import errors
 from automation.host import BrowserHost
 from jobs.context import StepContext
+from jobs.errors import Becomes, BusinessError, Stopped, TransientError
 from jobs.models import Artifact
+from jobs.plans import Outcome, Postpone
+
+RATE_LIMITED_PAUSE = timedelta(seconds=60)  # of a site that does not say for how long
 
 
 @cache
@@ -55,6 +61,23 @@ def keep_evidence(context: StepContext, error: errors.AutomationError) -> None:
 
 def _json(rows: Any) -> bytes:
     return json.dumps(list(rows), indent=1, default=str).encode()
+
+
+def decide_outcome(error: errors.AutomationError) -> Outcome:
+    """What becomes of a step that knows no better. Returns a Postpone, or raises what the runner
+    acts on."""
+    sentence = str(error)
+    match error:
+        case errors.RateLimited():
+            wait = error.retry_after_seconds
+            return Postpone(timedelta(seconds=wait) if wait else RATE_LIMITED_PAUSE, sentence)
+        case errors.StepStopped():
+            raise Stopped from error
+        case errors.CaptchaSeen():
+            raise BusinessError(error.code, sentence, Becomes.MANUAL) from error
+        case errors.BusinessError():
+            raise BusinessError(error.code, sentence) from error
+    raise TransientError(error.code, sentence) from error
 
 
 class PhaseReporter:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cached_property, partial
+from functools import cached_property
 from time import monotonic
 from typing import Any
 from uuid import UUID
@@ -18,8 +18,7 @@ from django.utils import timezone
 from accounts.models import User
 from automation.site import http_host
 from jobs.combining import Combiner
-from jobs.keys import replace_key
-from jobs.models import FINISHED, Job, Status
+from jobs.models import Job, Status
 from jobs.plans import Change
 from jobs.submit import NewJob, plan_jobs, submit_jobs
 from vendors import pool, statements
@@ -239,15 +238,7 @@ def follow_job(change: Change) -> None:
     items.update(**fields)
     if change.job_status == Status.COMPLETED and change.output:
         _record_cart_item(items.get(), change.output)
-    if change.job_status == Status.PENDING:
-        # Run again, it has no account: it is not held back by the limits of the one that it had.
-        replace_key(change.job_id, pool.ACCOUNT, None, of=pool.ADD)
-    if change.step_status == Status.WAITING and not change.error:
-        transaction.on_commit(partial(pool.wake_if_possible, change.job_id))
-    # A cancelled job's browser may be at work for a moment yet; its end is told as well.
-    if change.job_status in FINISHED and change.step_status != Status.RUNNING:
-        pool.release_account(change.job_id)
-        pool.wake_waiting_on_commit(change.params["vendor"])
+    pool.follow_job(change)
 
 
 def decide_status(job: Status, step: Status) -> QueueItem.Status:

@@ -35,7 +35,7 @@ class Imported:
 
     created: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
-    unchanged: int = 0
+    unchanged: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -229,4 +229,4 @@ def _count(imported: Imported, name: str, *, is_new: bool, is_changed: bool) -> 
     elif is_changed:
         imported.changed.append(name)
     else:
-        imported.unchanged += 1
+        imported.unchanged.append(name)

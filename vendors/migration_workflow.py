@@ -8,11 +8,9 @@ leaves the old line as it was.
 
 from collections.abc import Mapping
 from datetime import timedelta
-from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
 from django.db.models.functions import Now
 from django.urls import reverse
 from rest_framework import serializers
@@ -20,7 +18,7 @@ from rest_framework import serializers
 from automation.shop.request import CartRequest
 from jobs.context import StepContext
 from jobs.errors import Becomes, BusinessError, NotPossible, TransientError
-from jobs.keys import replace_key, set_key
+from jobs.keys import set_key
 from jobs.models import FINISHED, Status, Step
 from jobs.plans import (
     Chain,
@@ -150,14 +148,7 @@ def follow_move(change: Change) -> None:
         _begin_again(change.job_id)
     elif change.error:
         _note_error(change)
-    if change.job_status == Status.PENDING:
-        replace_key(change.job_id, pool.ACCOUNT, None, of=pool.ADD)
-    if change.step_status == Status.WAITING and not change.error:
-        transaction.on_commit(partial(pool.wake_if_possible, change.job_id))
-    # A cancelled job's browser may be at work for a moment yet; its end is told as well.
-    if change.job_status in FINISHED and change.step_status != Status.RUNNING:
-        pool.release_account(change.job_id)
-        pool.wake_waiting_on_commit(change.params["vendor"])
+    pool.follow_job(change)
 
 
 def _arrive(job_id: UUID, output: Mapping[str, Any]) -> None:

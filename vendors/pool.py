@@ -25,7 +25,9 @@ from accounts import audit
 from accounts.audit import Act
 from jobs import flow
 from jobs.flow import Cause, Hold
-from jobs.models import Job, Status, Step
+from jobs.keys import replace_key
+from jobs.models import FINISHED, Job, Status, Step
+from jobs.plans import Change
 from jobs.steps import make_ready
 from vendors import alerts
 from vendors.adding import bound_account_of, find_bound_account
@@ -359,6 +361,20 @@ def find_account(pk: str) -> VendorAccount | None:
         return VendorAccount.objects.defer("password", "session_data").filter(pk=pk).first()
     except ValidationError:  # a person may have typed anything
         return None
+
+
+def follow_job(change: Change) -> None:
+    """For whatever needs an account: its waiting and its end, as its workflow is told of them; in
+    the transaction of each change."""
+    if change.job_status == Status.PENDING:
+        # Run again, it has no account: it is not held back by the limits of the one that it had.
+        replace_key(change.job_id, ACCOUNT, None, of=ADD)
+    if change.step_status == Status.WAITING and not change.error:
+        transaction.on_commit(partial(wake_if_possible, change.job_id))
+    # A cancelled job's browser may be at work for a moment yet; its end is told as well.
+    if change.job_status in FINISHED and change.step_status != Status.RUNNING:
+        release_account(change.job_id)
+        wake_waiting_on_commit(change.params["vendor"])
 
 
 # ---- what is known of an account -----------------------------------------------------------------

@@ -22,7 +22,7 @@ from automation.shop.request import AddIntent, AddResult, CartRequest, Credentia
 from automation.site import Site
 from jobs.context import StepContext
 from jobs.effects import UnknownOutcome
-from jobs.errors import Becomes, BusinessError, Stopped, TransientError
+from jobs.errors import Becomes, BusinessError, TransientError
 from jobs.flow import register_names, register_waker
 from jobs.keys import set_key
 from jobs.models import Step
@@ -39,15 +39,12 @@ from jobs.plans import (
 from jobs.why import register_reason
 from vendors import alerts, pool
 from vendors.adding import Add, Wanted, describe_done, effect_key
-from vendors.browsing import PhaseReporter, get_browser_host, keep_evidence
+from vendors.browsing import PhaseReporter, decide_outcome, get_browser_host, keep_evidence
 from vendors.cart_lines import mark_left
 from vendors.cart_queue import CART_ADD, follow_job
 from vendors.errors import NoAccountFree, NoUsableAccount
 from vendors.models import QueueItem, Vendor, VendorAccount
 from vendors.sessions import SavedSession
-
-# A vendor that says 429 without saying for how long.
-RATE_LIMITED_PAUSE = timedelta(seconds=60)
 
 
 def plan_cart_add(params: Mapping[str, Any]) -> Chain:
@@ -241,11 +238,6 @@ def _decide_outcome(
     """
     sentence = str(error)
     match error:
-        case errors.RateLimited():
-            wait = error.retry_after_seconds
-            return Postpone(timedelta(seconds=wait) if wait else RATE_LIMITED_PAUSE, sentence)
-        case errors.StepStopped():
-            raise Stopped from error
         case errors.AccountBlocked() | errors.WrongCredentials():
             # The next attempt reserves another account, or finds that there is none, or that the
             # item may be in this one's cart.
@@ -257,8 +249,4 @@ def _decide_outcome(
             raise UnknownOutcome(
                 f"{sentence} Say in the inbox whether the item is there."
             ) from error
-        case errors.CaptchaSeen():
-            raise BusinessError(error.code, sentence, Becomes.MANUAL) from error
-        case errors.BusinessError():
-            raise BusinessError(error.code, sentence) from error
-    raise TransientError(error.code, sentence) from error
+    return decide_outcome(error)

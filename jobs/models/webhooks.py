@@ -16,6 +16,7 @@ from accounts.audit import Audited
 from accounts.fields import SealedTextField
 from accounts.models import Workspace
 from jobs.models.engine import Job
+from jobs.models.sending import SentRow
 from jobs.models.transitions import only_transitions
 
 
@@ -74,7 +75,7 @@ class WebhookEndpoint(Audited):
         return self.description or self.url
 
 
-class WebhookDelivery(models.Model):
+class WebhookDelivery(SentRow):
     class Status(models.TextChoices):
         PENDING = "pending", "Pending"
         DELIVERED = "delivered", "Delivered"
@@ -93,24 +94,9 @@ class WebhookDelivery(models.Model):
     kind = models.CharField(max_length=40)
 
     status = models.CharField(max_length=16, choices=Status, default=Status.PENDING)
-    attempt = models.PositiveIntegerField(default=0)
     attempts_before = models.PositiveIntegerField(
         default=0, help_text="Those before it was last sent anew: the schedule counts from there."
     )
-    due_at = models.DateTimeField(db_default=Now())
-    lease_expires_at = models.DateTimeField(
-        null=True, help_text="A sender has it; another may take it then."
-    )
-    response_status = models.PositiveSmallIntegerField(null=True)
-    response_body = models.CharField(max_length=1000, blank=True, help_text="Its beginning.")
-    error = models.CharField(max_length=500, blank=True)
-    history = models.JSONField(
-        default=list,
-        help_text="What came of its newest attempts, in order: "
-        '[{"attempt", "at", "seconds", "status", "body", "error"}].',
-    )
-    created_at = models.DateTimeField(db_default=Now(), editable=False)
-    delivered_at = models.DateTimeField(null=True)
 
     class Meta:
         verbose_name = "webhook delivery"

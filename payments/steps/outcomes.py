@@ -10,13 +10,12 @@ from functools import wraps
 
 from automation import errors
 from jobs.context import StepContext
-from jobs.errors import Becomes, BusinessError, Stopped, TransientError
+from jobs.errors import Becomes, BusinessError
 from jobs.plans import HandlerFunction, Outcome, Postpone, RetryPolicy, WaitFor, step_handler
 from payments.errors import CvvUnreachable
-from vendors.browsing import keep_evidence
+from vendors import browsing
 
 RETRY = RetryPolicy(max_attempts=4)  # voucher-bulk-purchase: max 3 retries
-RATE_LIMITED_PAUSE = timedelta(seconds=60)  # of a site that does not say for how long
 STORE_PAUSE = timedelta(seconds=5)
 
 LIMIT_EXCEEDED = "User monthly limit exceeded"  # voucher-bulk-purchase, word for word
@@ -47,7 +46,7 @@ def voucher_step(
             except CvvUnreachable as error:
                 return Postpone(STORE_PAUSE, str(error))
             except errors.AutomationError as error:
-                keep_evidence(context, error)
+                browsing.keep_evidence(context, error)
                 return decide_outcome(error)
 
         return run
@@ -58,22 +57,9 @@ def voucher_step(
 def decide_outcome(error: errors.AutomationError) -> Outcome:
     """What becomes of a step that has changed nothing yet. Returns a Postpone, or raises what the
     runner acts on."""
-    sentence = str(error)
     match error:
-        case errors.RateLimited():
-            wait = error.retry_after_seconds
-            return Postpone(timedelta(seconds=wait) if wait else RATE_LIMITED_PAUSE, sentence)
-        case errors.StepStopped():
-            raise Stopped from error
         case errors.LimitExceeded():
             raise BusinessError(error.code, LIMIT_EXCEEDED) from error
-        case (
-            errors.CaptchaSeen()
-            | errors.AccountBlocked()
-            | errors.WrongCredentials()
-            | errors.CodeNotAccepted()
-        ):
-            raise BusinessError(error.code, sentence, Becomes.MANUAL) from error
-        case errors.BusinessError():
-            raise BusinessError(error.code, sentence) from error
-    raise TransientError(error.code, sentence) from error
+        case errors.AccountBlocked() | errors.WrongCredentials() | errors.CodeNotAccepted():
+            raise BusinessError(error.code, str(error), Becomes.MANUAL) from error
+    return browsing.decide_outcome(error)

@@ -22,7 +22,7 @@ class CornerShop(Shop):
         self.url = str(self.product("desktop-stapler")["url"]).rpartition("/p/")[0]
 
     def set_latency(self, milliseconds: int) -> None:
-        self._http.post("switches", json={"latency_ms": milliseconds}).raise_for_status()
+        self.post("switches", latency_ms=milliseconds)
 
     def new_accounts(self, owner: str, count: int) -> list[Account]:
         accounts = [

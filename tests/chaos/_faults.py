@@ -18,6 +18,7 @@ import psutil
 from config.supervisor import RUN_MARK
 
 CHROMIUM = ("chrom", "headless_shell", "headless-shell")
+STOPPED_SECONDS = 8.0  # twice a lease of a chaos run
 CLIENTS = ("[local]", "127.0.0.1")  # in the titles of PostgreSQL's backends
 
 
@@ -128,7 +129,7 @@ class Fault:
 
 FAULTS = (
     Fault("worker killed", kill_worker, 6),
-    Fault("worker stopped past its leases", stop_worker(8.0), 3),
+    Fault("worker stopped past its leases", stop_worker(STOPPED_SECONDS), 3),
     Fault("browser killed", kill_browser, 5),
     Fault("browser's keeper killed", kill_warden, 3),
     Fault("Valkey killed", kill_broker, 2),

@@ -20,7 +20,7 @@ from django.db.backends.signals import connection_created
 from playwright._impl.connection import Connection
 
 FOLDER = "CHAOS_FOLDER"
-WRITES = re.compile(r"\b(INSERT INTO|DELETE FROM|UPDATE \"?[a-z]+_|FROM jobs_complete)")
+WRITES = re.compile(r"\b(INSERT INTO|DELETE FROM|UPDATE \"?[a-z]+_)")
 
 BEFORE_COMMIT = "before a commit"
 AFTER_COMMIT = "after a commit"

@@ -35,7 +35,6 @@ LANES = 3  # purchases at a time
 SHARE_IN_TURN = 2 / 3  # of the kills
 QTY_AT_RANDOM = 2
 SECONDS_BETWEEN_FAULTS = (1.0, 4.0)
-STOPPED_SECONDS = 8.0  # twice a lease here
 TARGETS = {
     "faults": "at least 300",
     "double_payments": "0",

@@ -17,6 +17,7 @@ from uuid_utils.compat import uuid7
 from accounts.audit import Audited
 from accounts.fields import SealedTextField
 from accounts.models import Workspace
+from jobs.models.sending import SentRow
 from jobs.models.transitions import only_transitions
 from jobs.webhooks.addresses import check_url
 from jobs.webhooks.errors import InvalidUrl
@@ -132,7 +133,7 @@ def _why_wrong(mapping: Any, known: Any) -> str | None:
     return None
 
 
-class ErpnextLine(models.Model):
+class ErpnextLine(SentRow):
     """A row of a document that asked for a product: once, however often the webhook comes."""
 
     class Status(models.TextChoices):
@@ -160,24 +161,9 @@ class ErpnextLine(models.Model):
         default=0, help_text="Rises with every change: what was told may be old by now."
     )
     told = models.JSONField(null=True, help_text="What the site has taken last.")
-    attempt = models.PositiveIntegerField(default=0)
     attempts_before = models.PositiveIntegerField(
         default=0, help_text="Those before it last changed: the schedule counts from there."
     )
-    due_at = models.DateTimeField(db_default=Now())
-    lease_expires_at = models.DateTimeField(
-        null=True, help_text="A sender has it; another may take it then."
-    )
-    response_status = models.PositiveSmallIntegerField(null=True)
-    response_body = models.CharField(max_length=1000, blank=True, help_text="Its beginning.")
-    error = models.CharField(max_length=500, blank=True)
-    history = models.JSONField(
-        default=list,
-        help_text="What came of its newest attempts, in order: "
-        '[{"attempt", "at", "seconds", "status", "body", "error"}].',
-    )
-    created_at = models.DateTimeField(db_default=Now(), editable=False)
-    delivered_at = models.DateTimeField(null=True)
 
     class Meta:
         db_table = "erpnext_lines"

@@ -1,15 +1,14 @@
-import json
-import sys
-from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandParser
 
 from payments.models import PaymentSite
-from payments.site_files import InvalidFile, import_sites
+from payments.site_files import import_sites
+from vendors.exchange import Imported
+from vendors.management.import_command import ImportCommand
 
 
-class Command(BaseCommand):
+class Command(ImportCommand):
     help = (
         "Sets up portals, card pages and redeeming shops as a file describes them: one site, or "
         '{"sites": [...]}. The whole file is checked first: if anything in it is wrong, nothing is '
@@ -17,42 +16,17 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("file", help="The JSON file, or - for what is piped in.")
+        super().add_arguments(parser)
         parser.add_argument(
             "--kind", choices=PaymentSite.Kind.values, help="Of a site that does not say it."
         )
-        parser.add_argument(
-            "--dry-run", action="store_true", help="Check the file and say what would change."
-        )
 
-    def handle(
-        self, *args: Any, file: str, kind: str | None, dry_run: bool, **options: Any
-    ) -> None:
-        try:
-            imported = import_sites(_load(file), kind=kind, dry_run=dry_run)
-        except InvalidFile as error:
-            for problem in error.problems:
-                self.stderr.write(problem)
-            raise CommandError(
-                f"Nothing was written: {len(error.problems)} things to correct in {file}."
-            ) from error
-        for verb, names in (
-            ("new", imported.created),
-            ("changed", imported.changed),
-            ("as it was", imported.unchanged),
-        ):
-            for name in names:
-                self.stdout.write(f"{verb}: {name}")
+    def write(self, data: Any, *, dry_run: bool, **options: Any) -> Imported:
+        return import_sites(data, kind=options["kind"], dry_run=dry_run)
+
+    def tell(self, imported: Imported, *, dry_run: bool) -> None:
+        self.list_rows("new", imported.created)
+        self.list_rows("changed", imported.changed)
+        self.list_rows("as it was", imported.unchanged)
         if dry_run:
             self.stdout.write("Nothing was written: this was a dry run.")
-
-
-def _load(file: str) -> Any:
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text()
-    except OSError as error:
-        raise CommandError(f"{file} cannot be read: {error.strerror}.") from error
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise CommandError(f"{file} is no JSON: {error}. Nothing was written.") from error
